@@ -1,0 +1,258 @@
+"""Evidence and working memory in one SQLite file.
+
+The table ``event`` is append-only: triggers refuse changes, and the chain shows those made
+around them. The other tables are working memory that the copies can rebuild.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from drtool.core.evidence import ChainVerdict, canonical, link, stamp, verify
+from drtool.core.model import Event, Snapshot, UploadVerification, Verified
+from drtool.core.objects import EMPTY, Inventory
+from drtool.core.ports import Clock
+from drtool.errors import DrtoolError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, run TEXT NOT NULL, kind TEXT NOT NULL,
+    body TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS event_kind ON event (kind, seq);
+CREATE INDEX IF NOT EXISTS event_run ON event (run, seq);
+CREATE TRIGGER IF NOT EXISTS event_no_update BEFORE UPDATE ON event
+    BEGIN SELECT RAISE(ABORT, 'evidence is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS event_no_delete BEFORE DELETE ON event
+    BEGIN SELECT RAISE(ABORT, 'evidence is append-only'); END;
+CREATE TABLE IF NOT EXISTS holding (
+    repository TEXT NOT NULL, copy TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (repository, copy, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS snapshot (
+    repository TEXT NOT NULL, id TEXT NOT NULL, dataset TEXT NOT NULL, time TEXT NOT NULL, tree TEXT NOT NULL,
+    run TEXT NOT NULL, paths TEXT NOT NULL, tags TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (repository, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fact (
+    repository TEXT NOT NULL, copy TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, at TEXT NOT NULL,
+    PRIMARY KEY (repository, copy, name)) STRICT, WITHOUT ROWID;
+"""
+
+
+class EvidenceStore:
+    """The events and the working memory of one installation. Safe for use by several threads."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path, self._clock = path, clock
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self.set_aside: Path | None = None
+
+    # Events
+
+    def append(self, run: str, kind: str, body: Mapping[str, Any]) -> Event:
+        """Add one event; it is on disk when this returns.
+
+        A file too damaged to write to is set aside, never removed, and a new chain begins with an
+        event that names it: a backup must not stop because its record is torn.
+        """
+        try:
+            return self._append(run, kind, body)
+        except sqlite3.DatabaseError as error:
+            self._set_aside(run, str(error))
+            return self._append(run, kind, body)
+
+    def _append(self, run: str, kind: str, body: Mapping[str, Any]) -> Event:
+        with self._writing() as db:
+            last = db.execute(f"{_SELECT} ORDER BY seq DESC LIMIT 1").fetchone()
+            event = link(_event(last) if last else None, at=self._clock.now(), run=run, kind=kind, body=body)
+            db.execute(
+                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (event.seq, stamp(event.at), run, kind, canonical(event.body), event.previous, event.hash),
+            )
+        return event
+
+    def events(self, *, run: str | None = None, kind: str | None = None) -> Iterator[Event]:
+        wanted = [(column, value) for column, value in (("run", run), ("kind", kind)) if value is not None]
+        where = " WHERE " + " AND ".join(f"{column} = ?" for column, _ in wanted) if wanted else ""
+        with self._reading() as db:
+            rows = db.execute(f"{_SELECT}{where} ORDER BY seq", [value for _, value in wanted])
+            for row in rows:
+                yield _event(row)
+
+    def verify(self) -> ChainVerdict:
+        """Verify file and chain. A torn file is a verdict, not an error."""
+        walked = 0
+
+        def counted() -> Iterator[Event]:
+            nonlocal walked
+            for event in self.events():
+                walked = event.seq
+                yield event
+
+        try:
+            with self._reading() as db:
+                torn = [str(row[0]) for row in db.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
+            verdict = verify(counted())
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            return ChainVerdict(
+                ok=False, events=walked, head="", first_bad=walked + 1,
+                reason=f"{self.path} cannot be read at event {walked + 1}: {error}",
+            )  # fmt: skip
+        if verdict.ok and torn:
+            return ChainVerdict(
+                ok=False,
+                events=verdict.events,
+                head=verdict.head,
+                reason=f"{self.path} is damaged: {torn[0]}",
+            )
+        return verdict
+
+    # Working memory
+
+    def recorded(self, repository: str) -> Mapping[str, Inventory]:
+        found: dict[str, dict[str, int]] = {}
+        with self._reading() as db:
+            for copy, key, size in db.execute("SELECT copy, key, size FROM holding WHERE repository = ?", [repository]):
+                found.setdefault(copy, {})[key] = size
+        return found
+
+    def record(self, repository: str, copy: str, inventory: Inventory) -> None:
+        before = self.recorded(repository).get(copy, EMPTY)
+        gone = [(repository, copy, key) for key in before if key not in inventory]
+        new = [(repository, copy, key, size) for key, size in inventory.items() if before.get(key) != size]
+        if gone or new:
+            with self._writing() as db:
+                db.executemany("DELETE FROM holding WHERE repository = ? AND copy = ? AND key = ?", gone)
+                db.executemany("INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?)", new)
+
+    def catalog(self, repository: str) -> tuple[Snapshot, ...]:
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id, dataset, time, tree, run, paths, tags, files, bytes FROM snapshot"
+                " WHERE repository = ? ORDER BY time, id",
+                [repository],
+            )
+            return tuple(_snapshot(row) for row in rows)
+
+    def record_snapshots(self, repository: str, snapshots: Iterable[Snapshot]) -> None:
+        rows = [
+            (repository, one.id, one.dataset, stamp(one.time), one.tree, one.run,
+             canonical(one.paths), canonical(one.tags), one.files, one.bytes)
+            for one in snapshots
+        ]  # fmt: skip
+        if rows:
+            with self._writing() as db:
+                db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def verified(self, repository: str, copy: str) -> Verified | None:
+        found = self._fact(repository, copy, "verified")
+        return Verified(level=found[0], at=found[1]) if found else None
+
+    def record_verified(self, repository: str, copy: str, verified: Verified) -> None:
+        self._record_fact(repository, copy, "verified", verified.level, verified.at)
+
+    def upload_verification(self, repository: str, copy: str) -> tuple[UploadVerification, datetime] | None:
+        found = self._fact(repository, copy, "upload_verification")
+        return (UploadVerification(found[0]), found[1]) if found else None
+
+    def record_upload_verification(self, repository: str, copy: str, found: UploadVerification, at: datetime) -> None:
+        self._record_fact(repository, copy, "upload_verification", found.value, at)
+
+    def _set_aside(self, run: str, reason: str) -> None:
+        self.close()
+        self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%SZ}")
+        self.path.rename(self.set_aside)
+        with self.set_aside.open("rb") as damaged:
+            digest = hashlib.file_digest(damaged, "sha256").hexdigest()
+        self._append(run, "evidence.set_aside", {"sha256": digest, "file": self.set_aside.name, "reason": reason})
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection:
+                self._connection.close()
+                self._connection = None
+
+    # The file
+
+    def _fact(self, repository: str, copy: str, name: str) -> tuple[str, datetime] | None:
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT value, at FROM fact WHERE repository = ? AND copy = ? AND name = ?",
+                (repository, copy, name),
+            ).fetchone()
+        return (row[0], _moment(row[1])) if row else None
+
+    def _record_fact(self, repository: str, copy: str, name: str, value: str, at: datetime) -> None:
+        with self._writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?)",
+                (repository, copy, name, value, stamp(at)),
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            db = self._connection or self._open()
+        yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, on disk at its end, or nothing."""
+        with self._lock:
+            db = self._connection or self._open()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                _roll_back(db)
+                raise DrtoolError(
+                    f"evidence cannot be written to {self.path}: {error}",
+                    hint="check room and rights of the state folder",
+                ) from error
+            except BaseException:
+                _roll_back(db)
+                raise
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # Transactions are begun and ended here, by hand; several threads share the connection under the lock.
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous = FULL")
+        db.executescript(SCHEMA)
+        self._connection = db
+        return db
+
+
+_SELECT = "SELECT seq, at, run, kind, body, previous, hash FROM event"
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    seq, at, run, kind, body, previous, digest = row
+    return Event(seq=seq, at=_moment(at), run=run, kind=kind, body=json.loads(body), previous=previous, hash=digest)
+
+
+def _snapshot(row: tuple[Any, ...]) -> Snapshot:
+    name, dataset, time, tree, run, paths, tags, files, size = row
+    return Snapshot(
+        id=name, dataset=dataset, time=_moment(time), tree=tree, run=run,
+        paths=tuple(json.loads(paths)), tags=tuple(json.loads(tags)), files=files, bytes=size,
+    )  # fmt: skip
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,221 @@
+"""The only place that starts a program.
+
+Never a shell, never the parent's environment. Secrets are handed over as anonymous memory files:
+the child's environment holds only ``/proc/self/fd/N``, and nothing stays behind when it dies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from drtool.errors import ProgramMissing
+
+SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+GRACE = 5.0  # seconds between asking a program to end and ending it
+TAIL = 50  # lines kept of a program's output
+
+Lines = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: its exit code (negative: the signal) and the last lines of its stderr."""
+
+    code: int
+    errors: tuple[str, ...]
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A program to run. ``secrets`` maps an environment variable to the bytes its file shall hold."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    secrets: Mapping[str, bytes]
+    cwd: Path | None = None
+    keep_open: Sequence[int] = ()
+
+
+def run(
+    command: Command,
+    *,
+    on_line: Lines,
+    on_error: Lines = lambda line: None,
+    overdue: Callable[[], bool] = lambda: False,
+    every: float = 1.0,
+) -> Ended:
+    """Run to the end, handing over each line of stdout and stderr as it comes.
+
+    ``overdue`` is asked about every ``every`` seconds whether the program must be stopped. It is
+    stopped, with all its children, also when this call is left by an exception.
+    """
+    return _run(command, lambda stream: _read(stream, on_line), on_error, overdue, every)
+
+
+def _run(
+    command: Command,
+    take: Callable[[IO[str] | None], None],
+    on_error: Lines,
+    overdue: Callable[[], bool],
+    every: float,
+) -> Ended:
+    errors: deque[str] = deque(maxlen=TAIL)
+
+    def keep(line: str) -> None:
+        errors.append(line)
+        on_error(line)
+
+    with _secrets(command.secrets) as (env, descriptors), _started(command, env, descriptors) as child:
+        reader = threading.Thread(target=_read, args=(child.stderr, keep), daemon=True)
+        watchdog = _Watchdog(child, overdue, every)
+        reader.start()
+        watchdog.start()
+        try:
+            take(child.stdout)
+            code = child.wait()
+        finally:
+            watchdog.finish()
+        reader.join(GRACE)
+    return Ended(code=code, errors=tuple(errors), stopped=watchdog.fired)
+
+
+def output(command: Command, *, limit: float) -> tuple[Ended, str]:
+    """Run a program that ends soon; its whole stdout. Stopped after ``limit`` seconds."""
+    lines: list[str] = []
+    end = time.monotonic() + limit
+    return run(command, on_line=lines.append, overdue=lambda: time.monotonic() > end), "\n".join(lines)
+
+
+def pour(command: Command, out: int, *, limit: float | None) -> tuple[Ended, int]:
+    """Run a program with its stdout poured into the file ``out``; how it ended, and how many bytes came."""
+    end = time.monotonic() + limit if limit else None
+    poured = 0
+
+    def take(stream: IO[str] | None) -> None:
+        nonlocal poured
+        while stream and (moved := _move(stream.fileno(), out)):
+            poured += moved
+
+    ended = _run(command, take, lambda line: None, lambda: bool(end and time.monotonic() > end), 0.5)
+    return ended, poured
+
+
+def find(program: str, *, beside: Path | None = None) -> Path:
+    """The path of a program: beside our own interpreter first, then on PATH."""
+    places = [str(beside)] if beside else []
+    found = shutil.which(program, path=os.pathsep.join([*places, os.environ.get("PATH", SAFE_PATH), SAFE_PATH]))
+    if found is None:
+        raise ProgramMissing(f"{program} is not installed", hint=f"install {program}, or run `make setup`")
+    return Path(found)
+
+
+def _orphan_guard() -> tuple[str, ...]:
+    """Ends the child when drtool itself is killed; util-linux is essential on Debian.
+
+    The kernel watches the starting thread, so programs are started from threads that outlive them.
+    """
+    setpriv = shutil.which("setpriv", path=SAFE_PATH)
+    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
+
+
+@contextmanager
+def _started(command: Command, env: Mapping[str, str], descriptors: Sequence[int]) -> Iterator[subprocess.Popen[str]]:
+    try:
+        child = subprocess.Popen(
+            [*_orphan_guard(), *command.argv],
+            env=dict(env) | dict(command.env),
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(*descriptors, *command.keep_open),
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{command.argv[0]} cannot be started: {error.strerror}") from None
+    with child:
+        try:
+            yield child
+        finally:
+            stop(child)
+
+
+def stop(child: subprocess.Popen[str]) -> None:
+    """End a program and everything it started: politely first, then for sure."""
+    if child.poll() is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+            child.wait(GRACE)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+class _Watchdog(threading.Thread):
+    """Stops a child once it is overdue."""
+
+    def __init__(self, child: subprocess.Popen[str], overdue: Callable[[], bool], every: float) -> None:
+        super().__init__(daemon=True)
+        self._child, self._overdue, self._every = child, overdue, every
+        self._finished = threading.Event()
+        self.fired = False
+
+    def run(self) -> None:
+        while not self._finished.wait(self._every):
+            if self._overdue():
+                self.fired = True
+                stop(self._child)
+                return
+
+    def finish(self) -> None:
+        self._finished.set()
+
+
+def _read(stream: IO[str] | None, take: Lines) -> None:
+    for line in stream or ():
+        if text := line.rstrip("\n"):
+            take(text)
+
+
+def _move(source: int, target: int) -> int:
+    """Up to a mebibyte from file to file; 0 at the end."""
+    chunk = os.read(source, 1 << 20)
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(target, view) :]
+    return len(chunk)
+
+
+@contextmanager
+def _secrets(secrets: Mapping[str, bytes]) -> Iterator[tuple[dict[str, str], list[int]]]:
+    descriptors: list[int] = []
+    env: dict[str, str] = {}
+    try:
+        for name, content in secrets.items():
+            descriptor = os.memfd_create(name, 0)
+            descriptors.append(descriptor)
+            os.write(descriptor, content)
+            env[name] = f"/proc/self/fd/{descriptor}"
+        yield env, descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -1,0 +1,327 @@
+"""The restic program: JSON and exit codes in, drtool's values and errors out (docs/design.md)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from drtool.adapters import process
+from drtool.core.model import BackupSummary, Snapshot
+from drtool.core.ports import Copy, Progress, Source, Watch
+from drtool.errors import (
+    CopyUnreachable,
+    DrtoolError,
+    Interrupted,
+    Locked,
+    NoRepository,
+    ProgramMissing,
+    ResticFailed,
+    SourceFailed,
+    WrongPassword,
+)
+
+MINIMUM = (0, 18, 0)  # exit codes 10 to 12, --stdin-from-command, check --json
+SOON = 120.0  # seconds for a command that only opens the repository
+CHECKED = 3600.0  # seconds for a check that reads no packs
+QUIET = 20.0  # seconds without progress after which the copy itself is asked whether it still answers
+UNREADABLE = 1000  # paths kept of those that could not be read
+
+ERRORS: Mapping[int, tuple[type[DrtoolError], str]] = {
+    10: (NoRepository, "drtool copies init"),
+    11: (Locked, "another restic works on this repository; try again later"),
+    12: (WrongPassword, "check `password:` of the repository in the estate"),
+    130: (Interrupted, ""),
+}
+
+
+class ResticProgram:
+    """See ``core.ports.Restic``. ``password`` is called anew for each command."""
+
+    def __init__(
+        self,
+        program: Path,
+        *,
+        password: Callable[[], bytes],
+        site: str,
+        state: Path,
+        keep_open: Sequence[int] = (),
+        scan: bool = False,
+    ) -> None:
+        self._program, self._password, self._site = program, password, site
+        self._cache, self._temporary = state / "cache", state / "tmp"
+        self._keep_open = keep_open
+        self._scan = scan
+
+    def initialise(self, copy: Copy) -> None:
+        self._output(copy, ["init"])
+
+    def repository_id(self, copy: Copy) -> str:
+        return str(json.loads(self._output(copy, ["cat", "config", "--no-lock"]))["id"])
+
+    def unlock(self, copy: Copy) -> None:
+        self._output(copy, ["unlock"])
+
+    def check(self, copy: Copy) -> bool:
+        """Without the cache, which would hide what is gone."""
+        ended, _ = process.output(self._command(copy, ["check", "--no-lock", "--no-cache"]), limit=CHECKED)
+        return ended.code == 0
+
+    def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
+        only = ["--tag", tag] if tag else []
+        listed = json.loads(self._output(copy, ["snapshots", "--no-lock", *only]) or "[]")
+        return tuple(sorted((_snapshot(one) for one in listed), key=lambda one: one.time))
+
+    def backup(
+        self, copy: Copy, source: Source, *, tags: Sequence[str], parent: str | None, watch: Watch
+    ) -> BackupSummary:
+        watched = _Watched(copy, watch, bytes_field="bytes_done", files_field="files_done")
+        with tempfile.TemporaryDirectory(dir=self._made(self._temporary)) as folder:
+            report = Path(folder) / "producer.json"
+            words = self._backup_words(source, tags, parent, report)
+            ended = process.run(
+                self._command(copy, words, cwd=source.folder),
+                on_line=watched.line,
+                on_error=watched.error,
+                overdue=watched.overdue,
+            )
+            if report.exists():
+                raise _source_failure(source, json.loads(report.read_text()))
+        summary = watched.summary
+        if ended.code not in (0, 3) or summary is None or "snapshot_id" not in summary:
+            raise self._failure(copy, ended, watched)
+        return _summary(summary, watched.items, partial=ended.code == 3)
+
+    def restore(
+        self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
+    ) -> tuple[int, int]:
+        watched = _Watched(copy, watch, bytes_field="bytes_restored", files_field="files_restored")
+        words = [*_restore_words(snapshot, target, include), "--verify"]
+        ended = process.run(
+            self._command(copy, words),
+            on_line=watched.line,
+            on_error=watched.error,
+            overdue=watched.overdue,
+        )
+        if ended.code or watched.summary is None:
+            raise self._failure(copy, ended, watched)
+        return _restored(watched.summary)
+
+    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> tuple[int, int]:
+        words = [*_restore_words(snapshot, Path("/nonexistent/drtool"), include), "--dry-run"]
+        lines = [json.loads(line) for line in self._output(copy, words).splitlines() if line.startswith("{")]
+        return _restored(next((line for line in lines if line.get("message_type") == "summary"), {}))
+
+    def _backup_words(self, source: Source, tags: Sequence[str], parent: str | None, report: Path) -> list[str]:
+        words = ["backup", "--host", self._site]
+        words += [word for tag in tags for word in ("--tag", tag)]
+        words += ["--parent", parent] if parent else []
+        if source.command:
+            return [
+                *words,
+                "--stdin-from-command",
+                "--stdin-filename",
+                source.filename,
+                "--",
+                *source.command,
+            ]
+        words += [word for pattern in source.exclude for word in ("--exclude", pattern)]
+        words += ["--one-file-system"] if source.one_file_system else []
+        words += [] if self._scan else ["--no-scan"]  # only a progress bar needs the scan
+        return [*words, "--", *source.paths]
+
+    def _command(self, copy: Copy, words: Sequence[str], cwd: Path | None = None) -> process.Command:
+        address = copy.address()
+        env = {
+            "PATH": process.SAFE_PATH,
+            "HOME": str(self._made(self._cache)),
+            "TMPDIR": str(self._made(self._temporary)),
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "RESTIC_CACHE_DIR": str(self._cache),
+            "RESTIC_PROGRESS_FPS": "2",
+        }
+        return process.Command(
+            argv=[
+                str(self._program),
+                "--json",
+                "-r",
+                address.url,
+                "--retry-lock",
+                "1m",
+                *address.options,
+                *words,
+            ],
+            env=env | dict(address.env),
+            secrets={"RESTIC_PASSWORD_FILE": self._password(), **address.secrets},
+            cwd=cwd,
+            keep_open=tuple(self._keep_open),
+        )
+
+    def _made(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def _output(self, copy: Copy, words: Sequence[str]) -> str:
+        ended, text = process.output(self._command(copy, words), limit=SOON)
+        if ended.code:
+            raise self._failure(copy, ended, None)
+        return text
+
+    def _failure(self, copy: Copy, ended: process.Ended, watched: _Watched | None) -> DrtoolError:
+        if watched and watched.unreachable:
+            return watched.unreachable
+        if ended.stopped:
+            message = f"copy {copy.name}: restic got no answer in time and was stopped"
+            return CopyUnreachable(message, copy=copy.name, hint="check network and server")
+        message = _message(ended)
+        if ended.code in ERRORS:
+            kind, hint = ERRORS[ended.code]
+            return kind(message, hint=hint)
+        return ResticFailed(f"restic ended with exit code {ended.code}: {message}")
+
+
+CHANGES = ("files_new", "files_changed", "dirs_new", "dirs_changed", "tree_blobs", "data_blobs")
+
+
+class _Watched:
+    """Reads restic's JSON lines as they come: progress, errors, the summary.
+
+    restic tries a dead endpoint for 15 minutes and has no option to limit that (restic issue 5763).
+    So when it makes no progress, the copy is asked itself; where that raises, restic is stopped.
+    """
+
+    def __init__(self, copy: Copy, watch: Watch, *, bytes_field: str, files_field: str) -> None:
+        self._copy, self._watch = copy, watch
+        self._bytes, self._files = bytes_field, files_field
+        self._last: tuple[Any, Any] | None = None
+        self._moved = time.monotonic()
+        self.summary: dict[str, Any] | None = None
+        self.items: list[str] = []
+        self.unreachable: DrtoolError | None = None
+
+    def line(self, text: str) -> None:
+        message = _json(text)
+        if message.get("message_type") == "summary":
+            self.summary = message
+        elif message.get("message_type") == "status":
+            now = (message.get(self._bytes, 0), message.get(self._files, 0))
+            if now != self._last:
+                self._last, self._moved = now, time.monotonic()
+            self._watch(Progress(done=now[0], files=now[1], total=message.get("total_bytes", 0)))
+
+    def error(self, text: str) -> None:
+        message = _json(text)
+        if message.get("message_type") == "error" and message.get("item") and len(self.items) < UNREADABLE:
+            self.items.append(str(message["item"]))
+
+    def overdue(self) -> bool:
+        if time.monotonic() - self._moved < QUIET:
+            return False
+        try:
+            self._copy.marker()
+        except DrtoolError as error:
+            self.unreachable = error
+            return True
+        self._moved = time.monotonic()
+        return False
+
+
+def find_restic(environ: Mapping[str, str]) -> Path:
+    """restic as named by DRTOOL_RESTIC, beside our interpreter, or on PATH; checked for its version."""
+    named = environ.get("DRTOOL_RESTIC")
+    program = Path(named) if named else process.find("restic", beside=Path(sys.prefix) / "bin")
+    command = process.Command(argv=[str(program), "version", "--json"], env={}, secrets={})
+    ended, text = process.output(command, limit=30)
+    version = _version(text)
+    if ended.code or version is None:
+        raise ProgramMissing(f"{program} does not tell its version", hint="install restic 0.18 or newer: make setup")
+    if version < MINIMUM:
+        found, needed = ".".join(map(str, version)), ".".join(map(str, MINIMUM))
+        raise ProgramMissing(f"{program} is restic {found}, drtool needs {needed} or newer", hint="run: make setup")
+    return program
+
+
+def _version(text: str) -> tuple[int, ...] | None:
+    """restic before 0.17 prints words instead of JSON: ``restic 0.14.0 compiled with …``."""
+    number = _json(text).get("version") or (text.split()[1] if text.startswith("restic ") else "")
+    try:
+        return tuple(int(part) for part in str(number).partition("-")[0].split("."))
+    except ValueError:
+        return None
+
+
+def _restore_words(snapshot: str, target: Path, include: Sequence[str]) -> list[str]:
+    words = ["restore", snapshot, "--no-lock", "--target", str(target)]
+    return words + [word for pattern in include for word in ("--include", pattern)]
+
+
+def _restored(summary: Mapping[str, Any]) -> tuple[int, int]:
+    return int(summary.get("total_files", 0)), int(summary.get("total_bytes", 0))
+
+
+def _summary(summary: Mapping[str, Any], unreadable: Sequence[str], *, partial: bool) -> BackupSummary:
+    return BackupSummary(
+        snapshot=str(summary["snapshot_id"]),
+        started=datetime.fromisoformat(summary["backup_start"]).astimezone(UTC),
+        files=int(summary.get("total_files_processed", 0)),
+        bytes=int(summary.get("total_bytes_processed", 0)),
+        added_bytes=int(summary.get("data_added_packed", 0)),
+        seconds=float(summary.get("total_duration", 0.0)),
+        unchanged=not any(summary.get(name) for name in CHANGES),
+        partial=partial,
+        unreadable=tuple(unreadable),
+    )
+
+
+def _source_failure(source: Source, report: Mapping[str, Any]) -> SourceFailed:
+    """What the producer reports of a command that must not become a snapshot."""
+    program = Path(source.command[0]).name
+    if report["stopped"]:
+        return SourceFailed(f"command {program} was stopped: it took longer than its timeout")
+    if report["code"]:
+        last = f": {report['last'][0]}" if report["last"] else ""
+        return SourceFailed(f"command {program} ended with exit code {report['code']}{last}")
+    return SourceFailed(f"command {program} printed nothing")
+
+
+def _snapshot(fields: Mapping[str, Any]) -> Snapshot:
+    tags = tuple(fields.get("tags") or ())
+    summary = fields.get("summary") or {}
+    return Snapshot(
+        id=str(fields["id"]),
+        dataset=_tagged(tags, "dataset"),
+        time=datetime.fromisoformat(fields["time"]).astimezone(UTC),
+        tree=str(fields["tree"]),
+        run=_tagged(tags, "run"),
+        paths=tuple(fields.get("paths") or ()),
+        tags=tags,
+        files=int(summary.get("total_files_processed", 0)),
+        bytes=int(summary.get("total_bytes_processed", 0)),
+    )
+
+
+def _tagged(tags: Sequence[str], name: str) -> str:
+    return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{name}:")), "")
+
+
+def _message(ended: process.Ended) -> str:
+    """What restic says last: its ``exit_error``, else its last line."""
+    for line in reversed(ended.errors):
+        if message := _json(line).get("message"):
+            return str(message).removeprefix("Fatal: ").strip()
+    return ended.errors[-1] if ended.errors else "no message"
+
+
+def _json(text: str) -> dict[str, Any]:
+    """A line that is no JSON object is a log line (restic issue 5247)."""
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}

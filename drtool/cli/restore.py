@@ -1,0 +1,81 @@
+"""``drtool restore`` and ``drtool snapshots``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drtool.cli.answer import answer
+from drtool.cli.backup import named_datasets
+from drtool.cli.settings import Settings, command
+from drtool.cli.wiring import open_estate, open_outside
+from drtool.core.model import RestoreRequest
+from drtool.errors import UsageError
+from drtool.flows.restore import list_snapshots, plan_restore
+from drtool.flows.restore import restore as bring_back
+from drtool.render import machine
+
+
+@command("drtool snapshots shop-files")
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
+def snapshots(settings: Settings, datasets: tuple[str, ...]) -> int:
+    """Show what can be restored, and from which copies."""
+    estate = open_estate(settings)
+    names = named_datasets(estate, datasets)
+    with open_outside(settings, estate) as outside:
+        found = list_snapshots(estate, names, outside)
+    answer(settings, lambda: machine.snapshots_document(found), lambda words: words.show_snapshots(found), good=False)
+    return 0
+
+
+@command("drtool restore shop-files --at '2026-11-20 08:00' --to /srv/restored")
+@click.argument("dataset")
+@click.option("--at", help="The newest snapshot not after this time (local time unless it names a zone).")
+@click.option("--snapshot", help="This snapshot: its id, or the beginning of it.")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="The directory to restore into.")
+@click.option("--include", multiple=True, metavar="PATH", help="Only this path or pattern of the snapshot.")
+@click.option("--from", "copy", metavar="COPY", help="Only from this copy.")
+@click.option("--dry-run", is_flag=True, help="Show what would be restored from where, and do nothing.")
+@click.option("--yes", is_flag=True, help="Write over what is in the directory.")
+def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
+    """Bring a dataset back, from the best copy that has it, and verify every byte."""
+    estate = open_estate(settings)
+    named_datasets(estate, (asked["dataset"],))
+    request = _request(asked, over=yes)
+    with open_outside(settings, estate) as outside:
+        plan = plan_restore(estate, request, outside)
+        outcome = None if dry_run else bring_back(plan, outside)
+    if outcome is None:
+        answer(settings, lambda: machine.plan_document(plan), lambda words: words.show_restore_plan(plan), good=False)
+    else:
+        answer(settings, lambda: machine.restore_document(outcome), lambda words: words.show_restore(outcome))
+    return 0
+
+
+def _request(asked: Mapping[str, Any], *, over: bool) -> RestoreRequest:
+    if asked["target"] is None:
+        raise UsageError("say where to restore to", hint=f"drtool restore {asked['dataset']} --to DIRECTORY")
+    return RestoreRequest(
+        dataset=asked["dataset"],
+        target=asked["target"].absolute(),
+        at=_moment(asked["at"]) if asked["at"] else None,
+        snapshot=asked["snapshot"],
+        include=asked["include"],
+        copy=asked["copy"],
+        over=over,
+    )
+
+
+def _moment(text: str) -> datetime:
+    """A day alone means its end, so that what was saved during the day fits."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time", hint="write it like 2026-11-20 or '2026-11-20 08:00'") from None
+    if len(text) == len("2026-11-20"):
+        moment = datetime.combine(moment.date(), time.max)
+    return moment.astimezone()

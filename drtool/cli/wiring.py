@@ -1,0 +1,163 @@
+"""Ties the estate to the adapters: the one place where the outside is put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from drtool.adapters import secrets
+from drtool.adapters.block_devices import BlockDevices
+from drtool.adapters.directory import DirectoryCopy
+from drtool.adapters.evidence_store import EvidenceStore
+from drtool.adapters.restic import ResticProgram, find_restic
+from drtool.adapters.s3 import Credentials, Place, S3Copy
+from drtool.adapters.sqlite import SqliteDatabases
+from drtool.adapters.state import FileLocks, StateSpool, SystemClock
+from drtool.cli.settings import Settings
+from drtool.core.media import Medium, declared_medium
+from drtool.core.ports import Copy, Restic
+from drtool.documents.estate import Copy as CopyDocument
+from drtool.documents.estate import DeclaredMedium, Estate, FileSource, Secret, SqliteSource
+from drtool.documents.loader import find_estate, load_estate
+from drtool.flows.outside import Outside
+from drtool.render.show import show_for
+
+HASTE = timedelta(seconds=10)  # patience of commands before which a person sits
+
+
+def open_estate(settings: Settings) -> Estate:
+    """Find, read and check the estate. Raises ``UsageError`` and ``DocumentInvalid``."""
+    return load_estate(find_estate(settings.config, os.environ))
+
+
+def open_evidence(settings: Settings, estate: Estate) -> EvidenceStore:
+    return EvidenceStore(state_folder(settings, estate.site) / "evidence.db", SystemClock())
+
+
+@contextmanager
+def open_outside(settings: Settings, estate: Estate, *, patient: bool = False) -> Iterator[Outside]:
+    """Everything that flows may touch. With ``patient``, outages are waited for as long as the estate says."""
+    state = state_folder(settings, estate.site)
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    locks = FileLocks(state / "locks")
+    evidence = open_evidence(settings, estate)
+    show = show_for(quiet=settings.quiet or settings.as_json)
+    outside = Outside(
+        clock=SystemClock(),
+        evidence=evidence,
+        locks=locks,
+        spool=StateSpool(state / "spool"),
+        media=EstateMedia(estate),
+        databases=SqliteDatabases(),
+        copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
+        restic=_restics(estate, state, locks, scan=show.watched),
+        show=show,
+    )
+    try:
+        yield outside
+    finally:
+        show.close()
+        evidence.close()
+
+
+def state_folder(settings: Settings, site: str) -> Path:
+    """Below it, each site has a folder of its own."""
+    named = settings.state or os.environ.get("DRTOOL_STATE")
+    if named:
+        return Path(named).absolute() / site
+    if os.geteuid() == 0:
+        return Path("/var/lib/drtool") / site
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "drtool" / site
+
+
+class EstateMedia:
+    """See ``core.ports.Media``: declared media first, else as followed to the hardware."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+        self._devices = BlockDevices()
+
+    def of_copy(self, repository: str, copy: str) -> Medium:
+        document = self._estate.repositories[repository].copies[copy]
+        if document.directory:
+            seen = self._of_path(document.directory)
+        else:
+            assert document.s3 is not None  # one of the two; the document says so
+            seen = self._devices.medium_of_endpoint(document.s3.endpoint, document.s3.bucket, document.provider)
+        return _declared(document.medium, seen) if document.medium else seen
+
+    def of_dataset(self, dataset: str) -> tuple[Medium, ...]:
+        """A command's data lies where only its author knows."""
+        source = self._estate.datasets[dataset].source
+        if isinstance(source, FileSource):
+            return tuple(dict.fromkeys(self._of_path(path) for path in source.paths))
+        return (self._of_path(source.path),) if isinstance(source, SqliteSource) else ()
+
+    def _of_path(self, path: Path) -> Medium:
+        seen, declared = self._devices.medium_of(path), self._estate.declared_medium(path)
+        return _declared(declared, seen) if declared else seen
+
+
+def _declared(document: DeclaredMedium, seen: Medium) -> Medium:
+    return declared_medium(kind=document.kind, identity=document.id, site=document.site, seen=seen)
+
+
+def _copies(
+    estate: Estate, repository: str, evidence: EvidenceStore, state: Path, *, patient: bool
+) -> tuple[Copy, ...]:
+    documents = estate.repositories[repository].copies
+    return tuple(_copy(repository, name, documents[name], evidence, state, patient) for name in documents)
+
+
+def _copy(
+    repository: str, name: str, document: CopyDocument, evidence: EvidenceStore, state: Path, patient: bool
+) -> Copy:
+    if document.directory:
+        return DirectoryCopy(name, document.directory)
+    s3, keys = document.s3, document.credentials
+    assert s3 is not None  # one of the two; the document says so
+    copy = S3Copy(
+        name,
+        Place(endpoint=s3.endpoint, bucket=s3.bucket, prefix=s3.prefix, region=s3.region, ca=s3.ca),
+        Credentials(profile=keys.profile, file=keys.file) if keys else Credentials(),
+        patience=(document.patience if patient else min(document.patience, HASTE)).total_seconds(),
+        spool=state,
+    )
+    probed = evidence.upload_verification(repository, name)
+    copy.verification = probed[0] if probed else None
+    return copy
+
+
+def _restics(estate: Estate, state: Path, locks: FileLocks, *, scan: bool) -> Callable[[str], Restic]:
+    @cache
+    def program() -> Path:
+        return find_restic(os.environ)
+
+    @cache
+    def restic(repository: str) -> Restic:
+        secret = estate.repositories[repository].password
+        return ResticProgram(
+            program(),
+            password=lambda: _password(secret),
+            site=estate.site,
+            state=state,
+            keep_open=locks.descriptors,
+            scan=scan,
+        )
+
+    return restic
+
+
+def _password(secret: Secret) -> bytes:
+    if secret.file:
+        return secrets.from_file(secret.file)
+    if secret.command:
+        return secrets.from_command(secret.command)
+    if secret.env:
+        return secrets.from_environment(secret.env, os.environ)
+    assert secret.credential is not None  # one of the four; the document says so
+    return secrets.from_credential(secret.credential, os.environ)

@@ -1,0 +1,234 @@
+"""What flows ask of the outside. Each docstring is the contract: order, repetition, who retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from drtool.core.media import Medium
+from drtool.core.model import BackupSummary, Event, Marker, Snapshot, UploadVerification, Verified
+from drtool.core.objects import Inventory
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The present moment, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards, for measuring how long something took."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Copy(Protocol):
+    """One copy of a repository: a directory or a prefix of a bucket.
+
+    Safe for use by several threads at once. The adapter itself retries what a retry can help,
+    for as long as the copy's patience, and then raises ``CopyUnreachable``; what a retry cannot
+    help (wrong key, missing bucket, no room) raises ``CopyRefused`` or ``CopyFull`` at once.
+    """
+
+    name: str
+    location: str
+    local: bool
+
+    def marker(self) -> Marker:
+        """Read the marker. Raises ``CopyAbsent`` where there is none: nothing is ever created here."""
+
+    def mark(self, marker: Marker) -> None:
+        """Write the marker. Repeating it is harmless."""
+
+    def prepare(self) -> None:
+        """Make the place ready for a new copy. Only ``copies init`` calls this."""
+
+    def occupied(self) -> str:
+        """What is there though no marker is: '' for nothing, ``repository`` for a restic configuration,
+
+        else a word or two for a person.
+        """
+
+    def inventory(self) -> tuple[Inventory, int]:
+        """Every object with its size, and the number of restic's locks. Always read anew."""
+
+    def newcomers(self) -> Collection[str]:
+        """Keys of finished packs that appeared since the last call; the first call tells nothing.
+
+        A hint for streaming ahead, not a fact: it may miss a pack, and the inventory decides.
+        """
+
+    def open(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """The bytes of one object as a stream. Raises ``ObjectMissing``."""
+
+    def digest(self, key: str) -> str:
+        """SHA-256 (hex) of the bytes that lie there now, read in full. Raises ``ObjectMissing``."""
+
+    def put(self, key: str, source: Callable[[], AbstractContextManager[BinaryIO]], sha256: str) -> None:
+        """Store one object whole or not at all, and only if its bytes hash to ``sha256``.
+
+        When it returns, the object survives a crash. Repeating it is harmless. Raises
+        ``ObjectAltered`` when the source's bytes do not match; then nothing is stored.
+        """
+
+    def probe(self) -> UploadVerification:
+        """Find out, by deliberately wrong values, how this place verifies what is sent to it."""
+
+    def check_room(self) -> None:
+        """Write a little and take it back. Raises what prevents writing."""
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written. Only while no other run writes."""
+
+    def address(self) -> Address:
+        """How restic reaches this copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """``secrets`` maps an environment variable to the bytes of the file that it shall name."""
+
+    url: str
+    options: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Media(Protocol):
+    def of_copy(self, repository: str, copy: str) -> Medium:
+        """Where a copy lies, as declared or as followed to the hardware."""
+
+    def of_dataset(self, dataset: str) -> tuple[Medium, ...]:
+        """Where the live data lies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a long act is, in bytes; ``total`` is 0 while unknown."""
+
+    done: int = 0
+    total: int = 0
+    files: int = 0
+
+
+Watch = Callable[[Progress], None]
+
+
+class Restic(Protocol):
+    """The restic program on one repository, through any one of its copies.
+
+    Every call has a time limit. A copy that stops answering raises ``CopyUnreachable`` within the
+    copy's patience. Raises ``WrongPassword``, ``NoRepository``, ``Locked`` and ``ResticFailed``.
+    """
+
+    def initialise(self, copy: Copy) -> None:
+        """Create the repository in an empty copy."""
+
+    def repository_id(self, copy: Copy) -> str:
+        """The repository's own id; opening it proves the password."""
+
+    def backup(
+        self, copy: Copy, source: Source, *, tags: Sequence[str], parent: str | None, watch: Watch
+    ) -> BackupSummary:
+        """Back up one source. A source that fails leaves no snapshot and raises ``SourceFailed``."""
+
+    def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
+        """The snapshots with this tag, or all, oldest first."""
+
+    def restore(
+        self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
+    ) -> tuple[int, int]:
+        """Restore and verify; (files, bytes) written or found right. Repeating it completes the rest."""
+
+    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> tuple[int, int]:
+        """(files, bytes) that a restore would bring. Writes nothing."""
+
+    def check(self, copy: Copy) -> bool:
+        """Whether restic finds everything that indexes and snapshots refer to; packs are not read."""
+
+    def unlock(self, copy: Copy) -> None:
+        """Remove the locks of dead processes; living ones stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What restic reads for one dataset: paths below a folder, or the output of a command."""
+
+    paths: tuple[str, ...] = ()
+    folder: Path = Path("/")
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+    command: tuple[str, ...] = ()
+    filename: str = ""
+    limit: float | None = None  # seconds that the command may take
+
+
+class Databases(Protocol):
+    def copy_sqlite(self, database: Path, target: Path) -> None:
+        """A consistent copy of a database in use. Raises ``SourceFailed``; leaves nothing half-written."""
+
+
+class Evidence(Protocol):
+    """The chained events, and the working memory that can be rebuilt from the copies.
+
+    Every call is durable when it returns.
+    """
+
+    def append(self, run: str, kind: str, body: Mapping[str, Any]) -> Event: ...
+
+    def events(self, *, run: str | None = None, kind: str | None = None) -> Iterable[Event]:
+        """In order, oldest first, one at a time."""
+
+    def recorded(self, repository: str) -> Mapping[str, Inventory]:
+        """What each copy was known to hold after the last run that saw it."""
+
+    def record(self, repository: str, copy: str, inventory: Inventory) -> None:
+        """Replace what is recorded; costs what changed."""
+
+    def verified(self, repository: str, copy: str) -> Verified | None: ...
+
+    def record_verified(self, repository: str, copy: str, verified: Verified) -> None: ...
+
+    def catalog(self, repository: str) -> tuple[Snapshot, ...]:
+        """The snapshots known of, oldest first."""
+
+    def record_snapshots(self, repository: str, snapshots: Iterable[Snapshot]) -> None: ...
+
+    def upload_verification(self, repository: str, copy: str) -> tuple[UploadVerification, datetime] | None: ...
+
+    def record_upload_verification(
+        self, repository: str, copy: str, found: UploadVerification, at: datetime
+    ) -> None: ...
+
+
+class Locks(Protocol):
+    def hold(self, repository: str, *, run: str, wait: float) -> AbstractContextManager[None]:
+        """Only one run works on a repository. The lock dies with its process and its children.
+
+        Raises ``Locked``, naming the holder, when it is still taken after ``wait`` seconds.
+        """
+
+
+class Spool(Protocol):
+    def folder(self, name: str) -> AbstractContextManager[Path]:
+        """A private folder that is empty at the start and gone at the end, also after a crash."""
+
+
+class Show(Protocol):
+    """Whom a flow tells what it is at, for a person who watches; nothing may depend on it."""
+
+    watched: bool  # somebody watches the progress
+
+    def phase(self, text: str) -> None:
+        """A new part of the work begins."""
+
+    def progress(self, progress: Progress) -> None:
+        """How far the present part is."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line that stays."""
+
+    def close(self) -> None:
+        """Nothing more will be told."""

@@ -1,0 +1,281 @@
+"""The nightly run: heal, back up once, replicate, prove that the copies agree, record."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from drtool.core.model import (
+    ESTATE,
+    CopyFacts,
+    CopyOutcome,
+    DatasetOutcome,
+    Outcome,
+    RepositoryPlan,
+    RunOutcome,
+    Snapshot,
+    Verified,
+    worst,
+)
+from drtool.core.objects import EMPTY, Inventory, Plan, agreeing, key_of_snapshot, kind_of, plan_replication
+from drtool.documents.estate import Estate
+from drtool.errors import DrtoolError
+from drtool.flows.assess import ensure_probed
+from drtool.flows.outside import Outside
+from drtool.flows.replicate import Replication, Settled
+from drtool.flows.take_stock import Stock, require_one, take_stock
+from drtool.flows.write import Writing, failed
+
+ALTERED = -1  # recorded as the size of an object found altered: no object has it, so the next look reads it again
+
+
+def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: float) -> RunOutcome:
+    """Back up the named datasets into their repositories, and bring every copy up to date.
+
+    One repository's trouble does not stop the next. Raises only what stops all of them.
+    """
+    run, start = uuid.uuid4().hex, outside.clock.monotonic()
+    datasets: list[DatasetOutcome] = []
+    copies: list[CopyOutcome] = []
+    errors: list[DrtoolError] = []
+    repositories = list(dict.fromkeys(estate.datasets[name].repository for name in names))
+    for repository in repositories:
+        wanted = [name for name in names if estate.datasets[name].repository == repository]
+        try:
+            with outside.locks.hold(repository, run=run, wait=wait):
+                done = _RepositoryRun(run=run, name=repository, estate=estate, outside=outside).back_up(wanted)
+            datasets += done[0]
+            copies += done[1]
+        except DrtoolError as error:
+            errors.append(error)
+            outside.evidence.append(run, "backup.failed", {"repository": repository, "error": type(error).__name__})
+            datasets += [failed(name, error) for name in wanted]
+    if len(errors) == len(repositories):
+        raise errors[0]
+    return RunOutcome(
+        run=run,
+        outcome=worst([*(one.outcome for one in datasets), *(one.outcome for one in copies)]),
+        seconds=outside.clock.monotonic() - start,
+        datasets=tuple(datasets),
+        copies=tuple(copies),
+    )
+
+
+def plan_backup(estate: Estate, names: Sequence[str], outside: Outside) -> tuple[RepositoryPlan, ...]:
+    """The plan that ``back_up`` would follow; nothing is written."""
+    plans = []
+    for repository in dict.fromkeys(estate.datasets[name].repository for name in names):
+        recorded = outside.evidence.recorded(repository)
+        stock = take_stock(repository, outside.copies[repository], recorded)
+        plan = plan_replication(stock.present, recorded=recorded, altered=stock.altered)
+        plans.append(
+            RepositoryPlan(
+                repository=repository,
+                datasets=tuple(name for name in names if estate.datasets[name].repository == repository),
+                writer=next((name for name in stock.present if not plan.damage(name) & plan.unhealable), None),
+                unreached={name: facts.reason for name, facts in stock.facts.items() if not facts.reached},
+                sends=plan.sends,
+                lost=plan.lost,
+            )
+        )
+    return tuple(plans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RepositoryRun:
+    """One run's work on one repository."""
+
+    run: str
+    name: str
+    estate: Estate
+    outside: Outside
+
+    def back_up(self, names: Sequence[str]) -> tuple[list[DatasetOutcome], list[CopyOutcome]]:
+        copies = self.outside.copies[self.name]
+        recorded = self.outside.evidence.recorded(self.name)
+        self.outside.show.phase(f"looking at the copies of {self.name}")
+        stock = take_stock(self.name, copies, recorded)
+        self._record("backup.started", {"datasets": list(names), "copies": _states(stock)})
+        require_one(self.name, stock, recorded)
+        self._clear(stock)
+
+        replication = Replication(copies, stock.config_sha256, self.outside.show.progress)
+        writing = Writing(
+            run=self.run,
+            repository=self.name,
+            estate=self.estate,
+            outside=self.outside,
+            replication=replication,
+            stock=stock,
+            recorded=recorded,
+            catalog=self.outside.evidence.catalog(self.name),
+        )
+        outcomes = writing.write(names)
+        with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
+            listing = pool.submit(self._new_snapshots, writing)  # restic opens the repository meanwhile
+            settled = self._replicate(writing)
+            final = self._final_stock(settled)
+            snapshots = listing.result()
+
+        outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
+        done = _copies_done(self.name, stock, settled, final, writing)
+        self._remember(stock, settled, final, snapshots, done)
+        self._record("backup.finished", _evidence_of(outcomes, done))
+        return [one for one in outcomes if one.dataset != ESTATE or one.outcome is not Outcome.DONE], done
+
+    def _clear(self, stock: Stock) -> None:
+        """What killed runs left behind: half-written files, and restic's locks of dead processes."""
+        for copy in self.outside.copies[self.name]:
+            facts = stock.facts[copy.name]
+            if facts.reached:
+                copy.sweep()
+                ensure_probed(self.name, copy, self.outside)
+            if facts.reached and facts.locks:
+                self.outside.restic(self.name).unlock(copy)
+
+    def _replicate(self, writing: Writing) -> Settled:
+        """Bring every other copy up to what was written, and the writers up to what the others had."""
+        self.outside.show.phase("replicating")
+        after = take_stock(self.name, writing.writers, {}, fully=False)
+        facts = {name: after.facts.get(name, facts) for name, facts in writing.stock.facts.items()}
+        self._record("replication.started", {"writers": [copy.name for copy in writing.writers]})
+        settled = writing.replication.settle(
+            replace(writing.stock, facts=facts), writing.recorded, removed=frozenset(writing.accepted)
+        )
+        stored = {name: len(keys) for name, keys in writing.replication.ledger.stored.items()}
+        self._record("replication.finished", {"stored": stored, "unhealable": len(settled.plan.unhealable)})
+        return settled
+
+    def _final_stock(self, settled: Settled) -> Stock:
+        """Names and sizes of every object in every copy, read anew: verification level L0."""
+        self.outside.show.phase("comparing the copies")
+        reached = [copy for copy in self.outside.copies[self.name] if copy.name in settled.present]
+        return take_stock(self.name, reached, {}, fully=False)
+
+    def _new_snapshots(self, writing: Writing) -> Mapping[str, Snapshot]:
+        """The snapshots of this run by id. restic is only asked where a tree is not known already."""
+        known = {
+            summary.snapshot: replace(
+                writing.parents[name], id=summary.snapshot, time=summary.started, run=self.run,
+                files=summary.files, bytes=summary.bytes,
+            )
+            for name, summary in writing.summaries.items()
+            if name in writing.parents
+        }  # fmt: skip
+        if len(known) == len(writing.summaries):
+            return known
+        for copy in writing.writers:
+            try:
+                listed = self.outside.restic(self.name).snapshots(copy, tag=f"run:{self.run}")
+            except DrtoolError:
+                continue  # a writer that broke; what it wrote is not proven
+            known |= {snapshot.id: snapshot for snapshot in listed}
+        return known
+
+    def _remember(
+        self,
+        before: Stock,
+        settled: Settled,
+        final: Stock,
+        snapshots: Mapping[str, Snapshot],
+        done: Sequence[CopyOutcome],
+    ) -> None:
+        evidence, now = self.outside.evidence, self.outside.clock.now()
+        for name, held in final.present.items():
+            evidence.record(self.name, name, _to_record(name, held, settled.plan, evidence.recorded(self.name)))
+        for copy in done:
+            if copy.agrees:
+                evidence.record_verified(self.name, copy.copy, Verified(level="L0", at=now))
+        held_somewhere = {key for held in final.present.values() for key in held}
+        evidence.record_snapshots(
+            self.name, [one for one in snapshots.values() if key_of_snapshot(one.id) in held_somewhere]
+        )
+        for name in before.present:
+            if damage := settled.damage.get(name):
+                self._record("anomaly.damage", {"copy": name, "objects": _by_kind(damage)})
+
+    def _record(self, kind: str, body: Mapping[str, Any]) -> None:
+        self.outside.evidence.append(self.run, kind, {"repository": self.name, **body})
+
+
+def _proven(outcome: DatasetOutcome, snapshots: Mapping[str, Snapshot], final: Stock) -> DatasetOutcome:
+    """With its tree, if the snapshot is there to be seen in a copy; else failed, whatever restic said."""
+    if outcome.snapshot is None:
+        return outcome
+    if not any(key_of_snapshot(outcome.snapshot) in held for held in final.present.values()):
+        return replace(outcome, outcome=Outcome.FAILED, reason="its snapshot is in no copy that can be reached")
+    found = snapshots.get(outcome.snapshot)
+    return replace(outcome, tree=found.tree if found else outcome.tree)
+
+
+def _copies_done(repository: str, before: Stock, settled: Settled, final: Stock, writing: Writing) -> list[CopyOutcome]:
+    agrees = agreeing(final.present)
+    return [
+        _copy_done(repository, facts, agrees.get(name, False), settled, final, writing)
+        for name, facts in before.facts.items()
+    ]
+
+
+def _copy_done(
+    repository: str, facts: CopyFacts, agrees: bool, settled: Settled, final: Stock, writing: Writing
+) -> CopyOutcome:
+    ledger, name = writing.replication.ledger, facts.copy
+    stored, held = ledger.stored.get(name, set()), final.present.get(name, EMPTY)
+    trouble = ledger.out.get(name)
+    damage = settled.plan.damage(name)
+    reason = trouble.message if trouble else facts.reason
+    if not reason and damage:
+        reason = f"{len(damage)} objects are lost or altered, and no copy holds them intact"
+    if facts.absent:
+        outcome = Outcome.ABSENT
+    elif not facts.reached or (trouble and not stored and name not in final.present):
+        outcome = Outcome.FAILED
+    else:
+        outcome = Outcome.DONE if agrees and not trouble and not damage else Outcome.INCOMPLETE
+    return CopyOutcome(
+        repository=repository,
+        copy=name,
+        outcome=outcome,
+        wrote=any(copy.name == name for copy in writing.writers),
+        sent_objects=len(stored),
+        sent_bytes=sum(held.get(key, 0) for key in stored),
+        healed=len(settled.damage.get(name, frozenset()) & stored),
+        agrees=agrees and not damage,
+        reason=reason,
+        hint=trouble.hint if trouble else facts.hint,
+    )
+
+
+def _to_record(copy: str, held: Inventory, plan: Plan, recorded: Mapping[str, Inventory]) -> Inventory:
+    """What the copy holds, and what it should hold but lost, so that the loss is not forgotten."""
+    before = recorded.get(copy, EMPTY)
+    lost = {key: before[key] for key in plan.lost.get(copy, ()) if key in before and key not in held}
+    return {**held, **lost, **dict.fromkeys(plan.altered.get(copy, ()), ALTERED)}
+
+
+def _evidence_of(outcomes: Sequence[DatasetOutcome], copies: Sequence[CopyOutcome]) -> dict[str, Any]:
+    """Figures only: no path, no message that could hold one (TOM-1)."""
+    return {
+        "datasets": [
+            {"dataset": one.dataset, "outcome": one.outcome, "snapshot": one.snapshot, "tree": one.tree,
+             "files": one.files, "bytes": one.bytes, "added_bytes": one.added_bytes, "seconds": round(one.seconds, 3)}
+            for one in outcomes
+        ],
+        "copies": [
+            {"copy": one.copy, "outcome": one.outcome, "wrote": one.wrote, "agrees": one.agrees,
+             "sent_objects": one.sent_objects, "sent_bytes": one.sent_bytes, "healed": one.healed}
+            for one in copies
+        ],
+    }  # fmt: skip
+
+
+def _states(stock: Stock) -> dict[str, str]:
+    return {name: "absent" if facts.absent else str(facts.reached) for name, facts in stock.facts.items()}
+
+
+def _by_kind(keys: frozenset[str]) -> dict[str, int]:
+    kinds = sorted(kind_of(key) for key in keys)
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}

@@ -1,0 +1,28 @@
+"""Which snapshots there are, and in which copies. restic is only asked about those not known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drtool.core.model import Snapshot
+from drtool.core.objects import key_of_snapshot, kind_of
+from drtool.core.ports import Copy
+from drtool.flows.outside import Outside
+from drtool.flows.take_stock import Stock
+
+
+def known_snapshots(repository: str, outside: Outside, stock: Stock) -> tuple[Snapshot, ...]:
+    """Every snapshot that lies in a reached copy, oldest first. Raises what restic raises."""
+    wanted = {key for held in stock.present.values() for key in held if kind_of(key) == "snapshots"}
+    catalog = outside.evidence.catalog(repository)
+    unknown = wanted - {key_of_snapshot(one.id) for one in catalog}
+    for copy in _sources(outside.copies[repository], stock):
+        if unknown & stock.present[copy.name].keys():
+            listed = outside.restic(repository).snapshots(copy, tag=None)
+            outside.evidence.record_snapshots(repository, listed)
+            unknown -= {key_of_snapshot(one.id) for one in listed}
+    return tuple(one for one in outside.evidence.catalog(repository) if key_of_snapshot(one.id) in wanted)
+
+
+def _sources(copies: Sequence[Copy], stock: Stock) -> list[Copy]:
+    return [copy for copy in copies if copy.name in stock.present]

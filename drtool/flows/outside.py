@@ -1,0 +1,23 @@
+"""The outside in one bundle: everything a flow may touch, wired in ``cli`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from drtool.core.ports import Clock, Copy, Databases, Evidence, Locks, Media, Restic, Show, Spool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """``copies`` are by repository in declared order; ``restic`` raises where the program is missing."""
+
+    clock: Clock
+    evidence: Evidence
+    locks: Locks
+    spool: Spool
+    media: Media
+    databases: Databases
+    copies: Mapping[str, tuple[Copy, ...]]
+    restic: Callable[[str], Restic]
+    show: Show

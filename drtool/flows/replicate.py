@@ -1,0 +1,172 @@
+"""Bring objects from copy to copy: by plan, stage after stage, or streaming while restic still writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from drtool.core.objects import Inventory, Plan, Send, plan_replication
+from drtool.core.ports import Copy, Progress
+from drtool.errors import CopyFull, CopyTrouble, DrtoolError, ObjectAltered, ObjectMissing
+from drtool.flows.take_stock import Stock, expected_digest
+
+WORKERS = 4  # objects under way at once; more does not help on two cores
+POLL = 0.5  # seconds between two looks for finished packs
+ROUNDS = 3  # plans made anew because something was found altered or a copy fell out
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What came of the sends so far. Shared by the workers, under its own lock."""
+
+    stored: dict[str, set[str]] = field(default_factory=dict)
+    altered: dict[str, set[str]] = field(default_factory=dict)
+    out: dict[str, CopyTrouble] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def gone(self) -> set[str]:
+        """The copies that cannot even be read; a full one can."""
+        return {name for name, trouble in self.out.items() if not isinstance(trouble, CopyFull)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How far the copies could be made equal. ``present`` is what they hold now, as far as is known.
+
+    ``damage`` is all that the run found lost or altered, healed or not; ``plan`` is what remains to do.
+    """
+
+    present: Mapping[str, Inventory]
+    plan: Plan
+    damage: Mapping[str, frozenset[str]]
+
+
+class Replication:
+    """The sends of one run between the copies of one repository."""
+
+    def __init__(self, copies: Iterable[Copy], config_sha256: str, watch: Callable[[Progress], None]) -> None:
+        self.ledger = Ledger()
+        self._damage: dict[str, set[str]] = {}
+        self._copies = {copy.name: copy for copy in copies}
+        self._config_sha256, self._watch = config_sha256, watch
+
+    def settle(
+        self,
+        stock: Stock,
+        recorded: Mapping[str, Inventory],
+        *,
+        targets: frozenset[str] | None = None,
+        removed: frozenset[str] = frozenset(),
+    ) -> Settled:
+        """Plan and act until nothing is left that could be sent (to ``targets``, if given)."""
+        present = {name: dict(held) for name, held in stock.present.items()}
+        altered = {name: set(keys) for name, keys in stock.altered.items()}
+        for _ in range(ROUNDS):
+            self._enter(present, altered)
+            plan = self._plan(present, recorded, altered, removed)
+            sends = [send for send in plan.sends if self._wanted(send, targets)]
+            if self._act(sends):
+                break
+        self._enter(present, altered)
+        plan = self._plan(present, recorded, altered, removed)
+        damage = {name: frozenset(keys) for name, keys in self._damage.items() if keys}
+        return Settled(present=present, plan=plan, damage=damage)
+
+    @contextmanager
+    def streaming(self, writer: Copy, targets: Iterable[str]) -> Iterator[None]:
+        """While this is open, packs finished in ``writer`` go to ``targets`` at once."""
+        wanted = [name for name in targets if name != writer.name and name not in self.ledger.out]
+        if not wanted:
+            yield
+            return
+        done = threading.Event()
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="stream") as pool:
+            thread = threading.Thread(target=self._stream, args=(writer, wanted, pool, done), daemon=True)
+            _quietly(writer.newcomers)
+            thread.start()
+            try:
+                yield
+            finally:
+                done.set()
+                thread.join()
+
+    def _stream(self, writer: Copy, targets: list[str], pool: ThreadPoolExecutor, done: threading.Event) -> None:
+        while not done.wait(POLL):
+            for key in _quietly(writer.newcomers):
+                for target in targets:
+                    pool.submit(self._send, Send(key=key, size=0, source=writer.name, target=target))
+
+    def _act(self, sends: Sequence[Send]) -> bool:
+        """All sends, stage after stage. A target that missed one object gets nothing of a later stage.
+
+        True when there is nothing to plan anew.
+        """
+        missed: set[str] = set()
+        total, done = sum(send.size for send in sends), 0
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="send") as pool:
+            for stage in Plan(sends=tuple(sends)).stages():
+                due = [send for send in stage if send.target not in missed]
+                for send, stored in zip(due, pool.map(self._send, due), strict=True):
+                    done += send.size
+                    self._watch(Progress(done=done, total=total))
+                    if not stored:
+                        missed.add(send.target)
+        return not missed
+
+    def _send(self, send: Send) -> bool:
+        """One object; what goes wrong is entered in the ledger."""
+        if send.target in self.ledger.out or send.source in self.ledger.gone():
+            return False
+        source, target = self._copies[send.source], self._copies[send.target]
+        try:
+            target.put(send.key, lambda: source.open(send.key), expected_digest(send.key, self._config_sha256))
+        except (ObjectAltered, ObjectMissing):
+            with self.ledger.lock:
+                self.ledger.altered.setdefault(send.source, set()).add(send.key)
+            return False
+        except CopyTrouble as trouble:
+            with self.ledger.lock:
+                self.ledger.out.setdefault(trouble.copy, trouble)
+            return False
+        with self.ledger.lock:
+            self.ledger.stored.setdefault(send.target, set()).add(send.key)
+        return True
+
+    def _wanted(self, send: Send, targets: frozenset[str] | None) -> bool:
+        return send.target not in self.ledger.out and (targets is None or send.target in targets)
+
+    def _plan(
+        self,
+        present: Mapping[str, Inventory],
+        recorded: Mapping[str, Inventory],
+        altered: Mapping[str, set[str]],
+        removed: frozenset[str],
+    ) -> Plan:
+        doubtful = {name: frozenset(keys) for name, keys in altered.items() if keys}
+        plan = plan_replication(present, recorded=recorded, altered=doubtful, removed=removed)
+        for name in present:
+            self._damage.setdefault(name, set()).update(plan.damage(name))
+        return plan
+
+    def _enter(self, present: dict[str, dict[str, int]], altered: dict[str, set[str]]) -> None:
+        """What the ledger knows better than the last look at the copies."""
+        sizes = {key: size for held in present.values() for key, size in held.items()}
+        for name in self.ledger.gone():
+            present.pop(name, None)
+        for name, keys in self.ledger.altered.items():
+            altered.setdefault(name, set()).update(keys)
+        for name, keys in self.ledger.stored.items():
+            altered.get(name, set()).difference_update(keys)
+            if name in present:
+                present[name].update((key, sizes[key]) for key in keys if key in sizes)
+
+
+def _quietly(look: Callable[[], Collection[str]]) -> Collection[str]:
+    """Streaming is only ahead of the plan: a look that fails is made up for by the inventory."""
+    try:
+        return look()
+    except DrtoolError:
+        return ()

@@ -1,0 +1,228 @@
+"""Bring a dataset back: choose, check room, restore beside, put in place, tell where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, Snapshot
+from drtool.core.objects import agreeing, plan_replication
+from drtool.core.ports import Copy
+from drtool.core.selection import choose_snapshot, holders, rank_copies
+from drtool.documents.estate import Estate
+from drtool.errors import (
+    CopyTrouble,
+    DrtoolError,
+    NoRepository,
+    NoSnapshot,
+    ResticFailed,
+    UsageError,
+)
+from drtool.flows.catalogue import known_snapshots
+from drtool.flows.outside import Outside
+from drtool.flows.take_stock import Stock, require_one, take_stock
+
+PARTIAL = ".drtool-restore-"  # a folder of this name in the target holds what is not finished yet
+COMPLETE = ".drtool-restored-"  # and one of this name what is finished and verified, but not yet moved up
+SPARE = 64 << 20  # bytes that stay free beside what is restored
+
+
+def list_snapshots(
+    estate: Estate, names: Sequence[str], outside: Outside
+) -> tuple[tuple[Snapshot, tuple[str, ...]], ...]:
+    """The snapshots of the named datasets, oldest first, each with the copies that hold it."""
+    found: list[tuple[Snapshot, tuple[str, ...]]] = []
+    for repository in dict.fromkeys(estate.datasets[name].repository for name in names):
+        outside.show.phase(f"looking at the copies of {repository}")
+        recorded = outside.evidence.recorded(repository)
+        stock = take_stock(repository, outside.copies[repository], recorded, fully=False)
+        require_one(repository, stock, recorded)
+        known = known_snapshots(repository, outside, stock)
+        found += [(one, holders(one, stock.present)) for one in known if one.dataset in names]
+    return tuple(found)
+
+
+def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> RestorePlan:
+    """Choose and check; nothing is written. Raises what stands in the way."""
+    repository = estate.datasets[request.dataset].repository
+    outside.show.phase(f"looking at the copies of {repository}")
+    stock = _stock(repository, request, outside)
+    snapshot = choose_snapshot(
+        known_snapshots(repository, outside, stock), request.dataset, at=request.at, named=request.snapshot
+    )
+    sources = _sources(repository, snapshot, stock, outside)
+    files, size = snapshot.files, snapshot.bytes
+    if request.include:
+        first = _named(outside.copies[repository], sources[0])
+        files, size = outside.restic(repository).restore_size(first, snapshot.id, include=request.include)
+        if not files:
+            raise NoSnapshot(
+                f"snapshot {snapshot.id[:8]} of {request.dataset} holds nothing at {', '.join(request.include)}",
+                hint=f"its paths: {', '.join(snapshot.paths)}",
+            )
+    plan = RestorePlan(
+        request=request,
+        repository=repository,
+        snapshot=snapshot,
+        sources=sources,
+        files=files,
+        bytes=size,
+        free=_free(request.target),
+    )
+    _check_target(plan)
+    return plan
+
+
+def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
+    """Restore from the first copy that can; what is half done stays apart until all of it is verified."""
+    run, start, request = uuid.uuid4().hex, outside.clock.monotonic(), plan.request
+    body = {"dataset": request.dataset, "snapshot": plan.snapshot.id, "sources": list(plan.sources)}
+    outside.evidence.append(run, "restore.started", body)
+    try:
+        source, files, size = _from_any(plan, outside)
+    except BaseException as error:
+        outside.evidence.append(run, "restore.failed", body | {"error": type(error).__name__})
+        raise
+    outcome = RestoreOutcome(
+        run=run,
+        dataset=request.dataset,
+        snapshot=plan.snapshot,
+        source=source,
+        target=str(request.target),
+        files=files,
+        bytes=size,
+        seconds=outside.clock.monotonic() - start,
+        verified=True,
+        taken_from={source: {"objects": None, "bytes": size}},
+        outcome=Outcome.DONE,
+    )
+    figures = {"source": source, "files": files, "bytes": size, "seconds": round(outcome.seconds, 3)}
+    outside.evidence.append(run, "restore.finished", body | figures)
+    return outcome
+
+
+def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, int, int]:
+    """The copy that brought the last of it, and (files, bytes); each copy completes what the one before began."""
+    trouble: DrtoolError = NoSnapshot("no copy holds it")
+    if _complete(plan).exists():
+        _finish(_complete(plan), plan.request.target)
+        return plan.sources[0], plan.files, plan.bytes
+    target = plan.request.target if plan.request.over else _begin(plan)
+    for name in plan.sources:
+        outside.show.phase(f"restoring {plan.request.dataset} from {name}")
+        copy = _named(outside.copies[plan.repository], name)
+        try:
+            files, size = outside.restic(plan.repository).restore(
+                copy, plan.snapshot.id, target, include=plan.request.include, watch=outside.show.progress
+            )
+        except (ResticFailed, CopyTrouble, NoRepository) as error:
+            outside.show.note(f"copy {name} could not bring everything back: {error.message}")
+            trouble = error
+            continue
+        if target != plan.request.target:
+            _finish(target.rename(_complete(plan)), plan.request.target)
+        return name, files, size
+    raise trouble
+
+
+# The target: what is not finished lies apart, below a name that says what it belongs to
+
+
+def _begin(plan: RestorePlan) -> Path:
+    """The folder to restore into; what an earlier run of the same restore left is gone on with."""
+    target = plan.request.target
+    target.mkdir(parents=True, exist_ok=True)
+    partial = target / f"{PARTIAL}{_tag(plan)}"
+    for stale in target.glob(f"{PARTIAL}*"):
+        if stale != partial:
+            shutil.rmtree(stale)
+    partial.mkdir(mode=0o700, exist_ok=True)
+    return partial
+
+
+def _complete(plan: RestorePlan) -> Path:
+    return plan.request.target / f"{COMPLETE}{_tag(plan)}"
+
+
+def _finish(complete: Path, target: Path) -> None:
+    """Move everything up. Cut off in the middle, the next run moves the rest."""
+    for entry in sorted(complete.iterdir()):
+        entry.rename(target / entry.name)
+    complete.rmdir()
+
+
+def _tag(plan: RestorePlan) -> str:
+    wanted = hashlib.sha256("\0".join(plan.request.include).encode()).hexdigest()
+    return f"{plan.snapshot.id[:16]}-{wanted[:8]}"
+
+
+def _check_target(plan: RestorePlan) -> None:
+    target, dataset = plan.request.target, plan.request.dataset
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is not a directory", hint=f"drtool restore {dataset} --to DIRECTORY")
+    if plan.request.over:
+        return
+    foreign = sorted(entry.name for entry in target.iterdir() if not _ours(entry, plan)) if target.exists() else []
+    if foreign and not _complete(plan).exists():
+        raise UsageError(
+            f"{target} is not empty: it holds {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}",
+            hint="restore into an empty directory, or write over what is there with --yes",
+        )
+    begun = _size(target / f"{PARTIAL}{_tag(plan)}") if plan.free < plan.bytes + SPARE else 0
+    if plan.free + begun < plan.bytes + SPARE:
+        raise UsageError(
+            f"{target} has room for {_gigabytes(plan.free)}, and {dataset} needs {_gigabytes(plan.bytes)}",
+            hint="restore to another disk by --to, or a part of it by --include",
+        )
+
+
+def _ours(entry: Path, plan: RestorePlan) -> bool:
+    return entry.name.startswith(PARTIAL) or entry == _complete(plan) or entry.name == "lost+found"
+
+
+def _free(target: Path) -> int:
+    """Bytes that can still be written where the target is or will be."""
+    existing = next(place for place in (target, *target.parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+# The copies
+
+
+def _stock(repository: str, request: RestoreRequest, outside: Outside) -> Stock:
+    copies = outside.copies[repository]
+    if request.copy:
+        copies = (_named(copies, request.copy),)
+    recorded = outside.evidence.recorded(repository)
+    stock = take_stock(repository, copies, recorded, fully=False)
+    require_one(repository, stock, recorded)
+    return stock
+
+
+def _sources(repository: str, snapshot: Snapshot, stock: Stock, outside: Outside) -> tuple[str, ...]:
+    """The copies that hold the snapshot, best first."""
+    plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository))
+    return rank_copies(
+        holders(snapshot, stock.present),
+        local={copy.name: copy.local for copy in outside.copies[repository]},
+        damaged=plan.lost,
+        complete=agreeing(stock.present),
+    )
+
+
+def _named(copies: Sequence[Copy], name: str) -> Copy:
+    for copy in copies:
+        if copy.name == name:
+            return copy
+    raise UsageError(f"there is no copy {name}", hint=f"its copies: {', '.join(copy.name for copy in copies)}")

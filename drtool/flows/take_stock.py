@@ -1,0 +1,121 @@
+"""Look at the copies of a repository: who is there, what do they hold, is it what they should hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from drtool.core.model import CopyFacts, Marker
+from drtool.core.objects import Inventory, digest_of, disputed
+from drtool.core.ports import Copy
+from drtool.errors import CopyAbsent, DrtoolError, NoRepository, ObjectMissing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """What was found, by copy in declared order; ``altered`` holds keys whose bytes are not their name's."""
+
+    facts: Mapping[str, CopyFacts]
+    altered: Mapping[str, frozenset[str]]
+
+    @property
+    def present(self) -> Mapping[str, Inventory]:
+        """The inventories of the copies that were reached."""
+        return {name: facts.inventory for name, facts in self.facts.items() if facts.reached}
+
+    @property
+    def config_sha256(self) -> str:
+        """What every ``config`` must hash to; '' while no copy was reached."""
+        return next((facts.marker.config_sha256 for facts in self.facts.values() if facts.marker), "")
+
+
+def take_stock(
+    repository: str, copies: Sequence[Copy], recorded: Mapping[str, Inventory], *, fully: bool = True
+) -> Stock:
+    """Look at all copies at once. A copy that cannot be reached is a fact, not an error.
+
+    With ``fully``, objects of doubtful size and every ``config`` are read and hashed.
+    """
+    if not copies:
+        return Stock(facts={}, altered={})
+    with ThreadPoolExecutor(len(copies), thread_name_prefix="stock") as pool:
+        found = list(pool.map(look, copies))
+        facts = {one.copy: one for one in _of_one_repository(repository, found)}
+        stock = Stock(facts=facts, altered={})
+        if not fully:
+            return stock
+        doubts = disputed(stock.present, recorded)
+        reached = [copy for copy in copies if facts[copy.name].reached]
+        altered = pool.map(lambda copy: _altered(copy, doubts.get(copy.name, frozenset()), facts[copy.name]), reached)
+        return replace(stock, altered={copy.name: keys for copy, keys in zip(reached, altered, strict=True) if keys})
+
+
+def look(copy: Copy) -> CopyFacts:
+    """One copy's marker and names, or why there are none."""
+    facts = CopyFacts(copy=copy.name, location=copy.location)
+    try:
+        marker = copy.marker()
+        inventory, locks = copy.inventory()
+    except CopyAbsent as error:
+        return replace(facts, absent=True, reason=error.message, hint=error.hint)
+    except DrtoolError as error:
+        return replace(facts, reason=error.message, hint=error.hint)
+    return replace(facts, marker=marker, inventory=inventory, locks=locks)
+
+
+def require_one(repository: str, stock: Stock, recorded: Mapping[str, Inventory]) -> None:
+    """At least one copy must be there. Raises what is wrong with the first."""
+    if stock.present:
+        return
+    first = next(iter(stock.facts.values()))
+    if all(facts.absent for facts in stock.facts.values()):
+        if not recorded:
+            raise NoRepository(f"repository {repository} was never initialised", hint="drtool copies init")
+        raise CopyAbsent(f"every copy of {repository} is absent", copy=first.copy, hint=first.hint)
+    reasons = "; ".join(facts.reason for facts in stock.facts.values())
+    raise DrtoolError(f"no copy of {repository} can be reached: {reasons}", hint=first.hint)
+
+
+def expected_digest(key: str, config_sha256: str) -> str:
+    """The SHA-256 that the object's bytes must have."""
+    return digest_of(key) or config_sha256
+
+
+def _of_one_repository(repository: str, found: Sequence[CopyFacts]) -> list[CopyFacts]:
+    """The same facts; a copy of another repository counts as not reached, and says so."""
+    first = next((facts.marker for facts in found if facts.marker and facts.marker.repository == repository), None)
+    return [_own_or_foreign(facts, facts.marker, first) for facts in found]
+
+
+def _own_or_foreign(facts: CopyFacts, marker: Marker | None, first: Marker | None) -> CopyFacts:
+    if marker is None or (
+        first
+        and marker.copy == facts.copy
+        and (marker.repository, marker.repository_id) == (first.repository, first.repository_id)
+    ):
+        return facts
+    return replace(
+        facts,
+        marker=None,
+        inventory={},
+        reason=f"copy {facts.copy} in {facts.location} belongs to copy {marker.copy} of repository"
+        f" {marker.repository} ({marker.repository_id[:8]})",
+        hint="correct the place of this copy in the estate",
+    )
+
+
+def _altered(copy: Copy, doubtful: frozenset[str], facts: CopyFacts) -> frozenset[str]:
+    if facts.marker is None:
+        return frozenset()
+    keys = doubtful | ({"config"} & facts.inventory.keys())
+    return frozenset(key for key in keys if not _intact(copy, key, facts.marker.config_sha256))
+
+
+def _intact(copy: Copy, key: str, config_sha256: str) -> bool:
+    try:
+        return copy.digest(key) == expected_digest(key, config_sha256)
+    except ObjectMissing:
+        return False
+    except DrtoolError:
+        return True  # it could not be read now; the next act on this copy will say why

@@ -1,0 +1,206 @@
+"""Let restic write the snapshots of a run: into the first healthy copy, into the next where that breaks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from drtool.core.model import ESTATE, BackupSummary, DatasetOutcome, Outcome, Snapshot
+from drtool.core.objects import EMPTY, Inventory, Plan, key_of_snapshot, kind_of
+from drtool.core.ports import Copy, Restic, Source
+from drtool.documents.estate import CommandSource, Estate, FileSource, SqliteSource
+from drtool.errors import CopyRefused, CopyTrouble, DrtoolError, NoRepository, ResticFailed, SourceFailed
+from drtool.flows.outside import Outside
+from drtool.flows.replicate import Replication
+from drtool.flows.take_stock import Stock
+
+
+@dataclass(slots=True, kw_only=True)
+class Writing:
+    """The writing of one run into one repository, and what is known of it so far."""
+
+    run: str
+    repository: str
+    estate: Estate
+    outside: Outside
+    replication: Replication
+    stock: Stock
+    recorded: Mapping[str, Inventory]
+    catalog: Sequence[Snapshot]
+    writers: list[Copy] = field(default_factory=list)
+    accepted: set[str] = field(default_factory=set)
+    parents: dict[str, Snapshot] = field(default_factory=dict)
+    summaries: dict[str, BackupSummary] = field(default_factory=dict)
+    held: Inventory = field(default_factory=lambda: EMPTY)
+
+    def write(self, names: Sequence[str]) -> list[DatasetOutcome]:
+        """Every dataset once, and the estate's own documents where they changed."""
+        outcomes: dict[str, DatasetOutcome] = {}
+        pending = [*names, ESTATE]
+        for copy in self._healthy_copies():
+            self.writers.append(copy)
+            with self.replication.streaming(copy, self.stock.present):
+                pending = self._write_to(copy, pending, outcomes)
+            if not pending:
+                break
+        trouble = self._why_none()
+        return [outcomes.get(name) or failed(name, trouble) for name in (*names, ESTATE)]
+
+    def _write_to(self, copy: Copy, pending: Sequence[str], outcomes: dict[str, DatasetOutcome]) -> list[str]:
+        """What is still pending when the copy breaks; nothing, if it holds out."""
+        for position, name in enumerate(pending):
+            self.outside.show.phase(f"backing up {name} to {copy.name}")
+            try:
+                outcomes[name] = self._dataset(copy, name)
+            except CopyTrouble as trouble:
+                self.outside.show.note(f"{trouble.message}; going on with the next copy")
+                self.replication.ledger.out[copy.name] = trouble
+                return list(pending[position:])
+        return []
+
+    def _dataset(self, copy: Copy, name: str) -> DatasetOutcome:
+        try:
+            with self._source(name) as (source, missing):
+                outcome = self._snapshot(copy, name, source)
+        except SourceFailed as error:
+            return failed(name, error)
+        except (ResticFailed, NoRepository) as error:
+            copy.marker()
+            copy.check_room()  # was it the copy? then this raises, and the next one takes over
+            return failed(name, error)
+        if missing:
+            return replace(outcome, outcome=Outcome.INCOMPLETE, reason=f"not found: {', '.join(map(str, missing))}")
+        return outcome
+
+    def _snapshot(self, copy: Copy, name: str, source: Source) -> DatasetOutcome:
+        tags = ["drtool", f"dataset:{name}", f"run:{self.run}"]
+        if name == ESTATE:
+            tags.append(documents := _documents_tag(source.paths))
+            if known := self._already(documents):
+                return DatasetOutcome(dataset=name, outcome=Outcome.DONE, snapshot=known.id, tree=known.tree)
+        parent = self._parent(name)
+        self._record("snapshot.started", {"dataset": name, "copy": copy.name})
+        summary = self._restic.backup(
+            copy, source, tags=tags, parent=parent.id if parent else None, watch=self.outside.show.progress
+        )
+        self._record("snapshot.finished", {"dataset": name, "copy": copy.name, "snapshot": summary.snapshot})
+        self.summaries[name] = summary
+        if parent and summary.unchanged:
+            self.parents[name] = parent
+        return _outcome(name, summary, files=bool(source.paths))
+
+    @contextmanager
+    def _source(self, name: str) -> Iterator[tuple[Source, tuple[Path, ...]]]:
+        """What restic shall read for a dataset, and what of it is not there."""
+        what = self.estate.datasets[name].source if name != ESTATE else FileSource(paths=self.estate.documents())
+        if isinstance(what, FileSource):
+            there = tuple(str(path) for path in what.paths if path.exists() or path.is_symlink())
+            if not there:
+                raise SourceFailed(f"dataset {name}: nothing found at {', '.join(map(str, what.paths))}")
+            missing = tuple(path for path in what.paths if str(path) not in there)
+            yield Source(paths=there, exclude=tuple(what.exclude), one_file_system=what.one_file_system), missing
+        elif isinstance(what, SqliteSource):
+            with self.outside.spool.folder(f"{self.repository}-{name}") as folder:
+                self.outside.databases.copy_sqlite(what.path, folder / what.path.name)
+                yield Source(paths=(what.path.name,), folder=folder), ()
+        elif isinstance(what, CommandSource):
+            limit = what.timeout.total_seconds() if what.timeout else None
+            yield Source(command=tuple(what.argv), filename=what.filename, limit=limit), ()
+
+    # Which copy
+
+    def _healthy_copies(self) -> Iterator[Copy]:
+        """In declared order, each made whole first: restic would deduplicate against packs that are gone."""
+        for copy in self.outside.copies[self.repository]:
+            if copy.name not in self.stock.present:
+                continue
+            self.outside.show.phase(f"making {copy.name} whole")
+            settled = self.replication.settle(
+                self.stock, self.recorded, targets=frozenset({copy.name}), removed=frozenset(self.accepted)
+            )
+            if copy.name in self.replication.ledger.out:
+                continue
+            if self._unsound(copy, settled.plan):
+                self.replication.ledger.out[copy.name] = _damaged(copy, settled.plan)
+                continue
+            self.accepted |= settled.plan.lost.get(copy.name, frozenset())
+            self.held = settled.present[copy.name]
+            yield copy
+
+    def _unsound(self, copy: Copy, plan: Plan) -> bool:
+        """Whether anything refers to objects that no copy holds any more; restic's own check tells.
+
+        It does not read packs, so an altered one counts as needed.
+        """
+        lost = plan.lost.get(copy.name, frozenset())
+        if plan.altered.get(copy.name):
+            return True
+        return any(kind_of(key) != "snapshots" for key in lost) and not self._restic.check(copy)
+
+    def _why_none(self) -> DrtoolError:
+        troubles = self.replication.ledger.out.values()
+        return next(iter(troubles), DrtoolError("no copy could be written to", hint="drtool copies list"))
+
+    # What is known
+
+    @property
+    def _restic(self) -> Restic:
+        return self.outside.restic(self.repository)
+
+    def _parent(self, name: str) -> Snapshot | None:
+        """The newest known snapshot of the dataset that the copy holds."""
+        held = (one for one in self.catalog if one.dataset == name and key_of_snapshot(one.id) in self.held)
+        return max(held, key=lambda one: one.time, default=None)
+
+    def _already(self, documents: str) -> Snapshot | None:
+        """The newest snapshot of the estate, if it holds these very documents."""
+        newest = self._parent(ESTATE)
+        return newest if newest and documents in newest.tags else None
+
+    def _record(self, kind: str, body: Mapping[str, object]) -> None:
+        self.outside.evidence.append(self.run, kind, {"repository": self.repository, **body})
+
+
+def failed(name: str, error: DrtoolError) -> DatasetOutcome:
+    return DatasetOutcome(dataset=name, outcome=Outcome.FAILED, reason=error.message)
+
+
+def _outcome(name: str, summary: BackupSummary, *, files: bool) -> DatasetOutcome:
+    """restic's summary judged: a partial snapshot, or an empty one of files, is not done."""
+    reason = ""
+    if summary.partial:
+        reason = f"{len(summary.unreadable) or 'some'} paths could not be read"
+    elif files and not summary.files:
+        reason = "no file found: is its file system mounted?"
+    return DatasetOutcome(
+        dataset=name,
+        outcome=Outcome.INCOMPLETE if reason else Outcome.DONE,
+        snapshot=summary.snapshot,
+        files=summary.files,
+        bytes=summary.bytes,
+        added_bytes=summary.added_bytes,
+        seconds=summary.seconds,
+        reason=reason,
+        unreadable=summary.unreadable,
+    )
+
+
+def _damaged(copy: Copy, plan: Plan) -> CopyRefused:
+    gone = plan.damage(copy.name) & plan.unhealable
+    return CopyRefused(
+        f"copy {copy.name} lacks {len(gone)} objects that no copy holds intact, such as {min(gone, default='none')}",
+        copy=copy.name,
+        hint=f"restic -r {copy.address().url} repair index (or repair packs), then: drtool backup",
+    )
+
+
+def _documents_tag(paths: Sequence[str]) -> str:
+    """Names the content of documents, so that the same ones are stored once."""
+    digest = hashlib.sha256()
+    for path in paths:
+        content = Path(path).read_bytes()
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return f"documents:{digest.hexdigest()[:32]}"

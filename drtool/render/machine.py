@@ -1,0 +1,192 @@
+"""The JSON documents of SPEC.md section 10: times RFC 3339 UTC, durations seconds, sizes bytes, ids full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from drtool.core.evidence import ChainVerdict, stamp
+from drtool.core.media import Medium
+from drtool.core.model import (
+    CopyOutcome,
+    CopyStatus,
+    DatasetOutcome,
+    DatasetStatus,
+    Event,
+    Finding,
+    Holding,
+    RestoreOutcome,
+    RestorePlan,
+    RunOutcome,
+    Snapshot,
+    Status,
+)
+
+Document = dict[str, Any]
+
+
+def backup_document(run: RunOutcome) -> Document:
+    return {
+        "run": run.run,
+        "outcome": run.outcome,
+        "seconds": round(run.seconds, 3),
+        "datasets": [_dataset_outcome(one) for one in run.datasets],
+        "copies": [_copy_outcome(one) for one in run.copies],
+    }
+
+
+def status_document(status: Status) -> Document:
+    facts = status.facts
+    copies = {(one.repository, one.copy): one for one in facts.copies}
+    return {
+        "site": status.site,
+        "at": stamp(status.at),
+        "compliant": status.compliant,
+        "datasets": [_dataset_status(one, copies) for one in facts.datasets],
+        "findings": [_finding(one) for one in status.findings],
+    }
+
+
+def copies_document(copies: Sequence[CopyStatus]) -> Document:
+    return {"copies": [_copy_status(one) for one in copies]}
+
+
+def snapshots_document(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> Document:
+    return {
+        "snapshots": [
+            {
+                "dataset": one.dataset,
+                "snapshot": one.id,
+                "time": stamp(one.time),
+                "run": one.run,
+                "files": one.files,
+                "bytes": one.bytes,
+                "copies": list(copies),
+            }
+            for one, copies in found
+        ]
+    }
+
+
+def restore_document(outcome: RestoreOutcome) -> Document:
+    return {
+        "run": outcome.run,
+        "dataset": outcome.dataset,
+        "snapshot": outcome.snapshot.id,
+        "time": stamp(outcome.snapshot.time),
+        "source": outcome.source,
+        "target": outcome.target,
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "seconds": round(outcome.seconds, 3),
+        "verified": outcome.verified,
+        "taken_from": {copy: dict(figures) for copy, figures in outcome.taken_from.items()},
+        "outcome": outcome.outcome,
+    }
+
+
+def plan_document(plan: RestorePlan) -> Document:
+    return {
+        "dataset": plan.request.dataset,
+        "snapshot": plan.snapshot.id,
+        "time": stamp(plan.snapshot.time),
+        "sources": list(plan.sources),
+        "target": str(plan.request.target),
+        "files": plan.files,
+        "bytes": plan.bytes,
+        "free": plan.free,
+    }
+
+
+def verdict_document(verdict: ChainVerdict) -> Document:
+    document: Document = {"ok": verdict.ok, "events": verdict.events, "head": verdict.head}
+    return document if verdict.ok else document | {"first_bad": verdict.first_bad, "reason": verdict.reason}
+
+
+def event_document(event: Event) -> Document:
+    return asdict(event) | {"at": stamp(event.at), "body": event.body}
+
+
+def _dataset_outcome(one: DatasetOutcome) -> Document:
+    document: Document = {
+        "dataset": one.dataset,
+        "outcome": one.outcome,
+        "snapshot": one.snapshot,
+        "tree": one.tree,
+        "files": one.files,
+        "bytes": one.bytes,
+        "added_bytes": one.added_bytes,
+        "seconds": round(one.seconds, 3),
+    }
+    return document | ({"reason": one.reason} if one.reason else {})
+
+
+def _copy_outcome(one: CopyOutcome) -> Document:
+    document: Document = {
+        "repository": one.repository,
+        "copy": one.copy,
+        "outcome": one.outcome,
+        "wrote": one.wrote,
+        "sent": {"objects": one.sent_objects, "bytes": one.sent_bytes},
+        "healed": one.healed,
+        "agrees": one.agrees,
+    }
+    return document | ({"reason": one.reason} if one.reason else {})
+
+
+def _copy_status(one: CopyStatus) -> Document:
+    document: Document = {
+        "repository": one.repository,
+        "copy": one.copy,
+        "location": one.location,
+        "state": one.state,
+        "objects": one.objects,
+        "bytes": one.bytes,
+        "agrees": one.agrees,
+        "medium": medium_document(one.medium),
+        "upload_verification": one.upload_verification,
+    }
+    return document | ({"reason": one.reason} if one.reason else {})
+
+
+def medium_document(medium: Medium) -> Document:
+    document: Document = {
+        "kind": medium.kind,
+        "ids": list(medium.ids),
+        "declared": medium.declared,
+        "machine": medium.machine,
+    }
+    named = {"provider": medium.provider, "site": medium.site, "unresolved": medium.unresolved}
+    return document | {name: value for name, value in named.items() if value}
+
+
+def _dataset_status(one: DatasetStatus, copies: dict[tuple[str, str], CopyStatus]) -> Document:
+    return {
+        "dataset": one.dataset,
+        "rpo": _seconds(one.rpo),
+        "rto": _seconds(one.rto),
+        "copies": [_holding(held, copies[one.repository, held.copy]) for held in one.holdings],
+    }
+
+
+def _holding(held: Holding, copy: CopyStatus) -> Document:
+    newest = held.newest
+    verified = copy.verified
+    return {
+        "copy": held.copy,
+        "state": copy.state,
+        "newest": {"snapshot": newest.id, "time": stamp(newest.time), "age": _seconds(held.age)} if newest else None,
+        "fresh": held.fresh,
+        "verified": {"level": verified.level, "at": stamp(verified.at)} if verified else None,
+        "medium": medium_document(copy.medium),
+    }
+
+
+def _finding(one: Finding) -> Document:
+    return asdict(one)
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration is not None else None

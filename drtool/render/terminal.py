@@ -1,0 +1,278 @@
+"""What a person sees on a terminal: tables, and a line that moves while something long goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TransferSpeedColumn as SpeedColumn
+from rich.table import Table
+
+from drtool.core.media import Medium
+from drtool.core.model import (
+    CopyOutcome,
+    CopyStatus,
+    DatasetOutcome,
+    Event,
+    Initialised,
+    RepositoryPlan,
+    RestoreOutcome,
+    RestorePlan,
+    RunOutcome,
+    Snapshot,
+    Status,
+    Verdict,
+)
+from drtool.core.ports import Progress as Facts
+
+COLOURS = {
+    "done": "green", "healthy": "green", "pass": "green",
+    "incomplete": "yellow", "behind": "yellow", "warn": "yellow", "unknown": "yellow",
+    "failed": "red", "damaged": "red", "absent": "red", "fail": "red",
+}  # fmt: skip
+
+
+class LiveShow:
+    """One moving line on stderr: what is being done, how far, how fast, how long still."""
+
+    watched = True
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            SpeedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None)
+        self._bar.start()
+
+    def phase(self, text: str) -> None:
+        self._bar.reset(self._task, description=escape(text), total=None, completed=0)
+
+    def progress(self, progress: Facts) -> None:
+        self._bar.update(self._task, completed=progress.done, total=progress.total or None)
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[yellow]note:[/] {escape(text)}", highlight=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def show_backup(run: RunOutcome) -> None:
+    table = _table("dataset", "outcome", ">files", ">size", ">new", ">time", "snapshot")
+    for one in run.datasets:
+        table.add_row(*_dataset_row(one))
+    copies = _table("copy", "outcome", ">sent", ">objects", ">healed", "agrees", "")
+    for copy in run.copies:
+        copies.add_row(*_copy_row(copy))
+    console = _console()
+    console.print(table, copies)
+    for dataset in run.datasets:
+        for path in dataset.unreadable[:10]:
+            console.print(f"could not be read: {escape(path)}", highlight=False)
+    for copy in run.copies:
+        if copy.hint:
+            console.print(f"hint for {copy.copy}: {escape(copy.hint)}", highlight=False)
+    console.print(f"{_coloured(run.outcome)} in {_duration(timedelta(seconds=run.seconds))}")
+
+
+def show_status(status: Status) -> None:
+    console = _console()
+    copies = {(one.repository, one.copy): one for one in status.facts.copies}
+    table = _table("dataset", "copy", "newest", ">age", ">rpo", "state", "verified", "medium")
+    for dataset in status.facts.datasets:
+        for held in dataset.holdings:
+            copy = copies[dataset.repository, held.copy]
+            age = _duration(held.age) if held.age is not None else "-"
+            table.add_row(
+                escape(dataset.dataset),
+                escape(held.copy),
+                _time(held.newest.time) if held.newest else "none",
+                age if held.fresh else f"[red]{age}[/]",
+                _duration(dataset.rpo),
+                _coloured(copy.state),
+                f"{copy.verified.level} {_time(copy.verified.at)}" if copy.verified else "never",
+                escape(describe(copy.medium)),
+            )
+    console.print(table)
+    for copy in status.facts.copies:
+        if copy.reason:
+            console.print(f"{_coloured(copy.state)} {escape(copy.reason)}", highlight=False)
+    for finding in status.findings:
+        console.print(
+            f"{_coloured(finding.verdict)} {escape(finding.policy)}/{escape(finding.rule)} {escape(finding.subject)}: "
+            f"{escape(finding.reason)}" + (f"\n     [dim]hint: {escape(finding.hint)}[/]" if finding.hint else ""),
+            highlight=False,
+        )
+    good = sum(finding.verdict is Verdict.PASS for finding in status.findings)
+    word = "[green]compliant[/]" if status.compliant else "[red]not compliant[/]"
+    console.print(f"{escape(status.site)}: {word}, {good} of {len(status.findings)} findings pass")
+
+
+def show_copies(copies: Sequence[CopyStatus]) -> None:
+    table = _table(
+        "repository", "copy", "state", ">objects", ">size", "agrees", "uploads verified by", "medium", "place"
+    )
+    for one in copies:
+        table.add_row(
+            escape(one.repository),
+            escape(one.copy),
+            _coloured(one.state),
+            f"{one.objects:,}",
+            _size(one.bytes),
+            "yes" if one.agrees else "[red]no[/]",
+            str(one.upload_verification or "not known"),
+            escape(describe(one.medium)),
+            escape(one.location),
+        )
+    console = _console()
+    console.print(table)
+    for one in copies:
+        if one.reason:
+            hint = f"; hint: {one.hint}" if one.hint else ""
+            console.print(f"{escape(one.copy)}: {escape(one.reason)}{escape(hint)}", highlight=False)
+
+
+def show_snapshots(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> None:
+    table = _table("dataset", "snapshot", "time (UTC)", ">files", ">size", "copies")
+    for one, copies in found:
+        table.add_row(
+            escape(one.dataset or "-"),
+            one.id[:12],
+            _time(one.time),
+            f"{one.files:,}",
+            _size(one.bytes),
+            escape(", ".join(copies)),
+        )
+    _console().print(table)
+
+
+def show_restore(outcome: RestoreOutcome) -> None:
+    seconds = max(outcome.seconds, 0.001)
+    _console().print(
+        f"{_coloured(outcome.outcome)}: {escape(outcome.dataset)} of {_time(outcome.snapshot.time)} UTC"
+        f" is back in {escape(outcome.target)}\n"
+        f"{outcome.files:,} files and folders, {_size(outcome.bytes)} in {_duration(timedelta(seconds=seconds))}"
+        f" ({_size(outcome.bytes / seconds)}/s), all of it verified, taken from {escape(outcome.source)}",
+        highlight=False,
+    )
+
+
+def show_restore_plan(plan: RestorePlan) -> None:
+    _console().print(
+        f"would restore {escape(plan.request.dataset)} of {_time(plan.snapshot.time)} UTC"
+        f" (snapshot {plan.snapshot.id[:12]}) into {escape(str(plan.request.target))}\n"
+        f"from {escape(', then '.join(plan.sources))}: {plan.files:,} files, {_size(plan.bytes)};"
+        f" {_size(plan.free)} are free",
+        highlight=False,
+    )
+
+
+def show_plans(plans: Sequence[RepositoryPlan]) -> None:
+    console = _console()
+    for plan in plans:
+        writer = f"restic writes to {plan.writer}" if plan.writer else "[red]no copy is fit to be written to[/]"
+        console.print(f"{escape(plan.repository)}: {escape(', '.join(plan.datasets))}; {writer}", highlight=False)
+        for copy, reason in plan.unreached.items():
+            console.print(f"  left out: {escape(copy)}: {escape(reason)}", highlight=False)
+        for copy, keys in plan.lost.items():
+            console.print(f"  [red]{len(keys)} objects were lost from {escape(copy)}[/]", highlight=False)
+        for target in dict.fromkeys(send.target for send in plan.sends):
+            sizes = [send.size for send in plan.sends if send.target == target]
+            console.print(f"  {len(sizes)} objects, {_size(sum(sizes))}, go to {escape(target)} first", highlight=False)
+
+
+def show_initialised(done: Sequence[Initialised]) -> None:
+    table = _table("repository", "copy", "result", "place")
+    for one in done:
+        table.add_row(escape(one.repository), escape(one.copy), _coloured(one.result), escape(one.location))
+    console = _console()
+    console.print(table)
+    for one in done:
+        if one.reason:
+            console.print(f"{escape(one.reason)}\n  hint: {escape(one.hint)}", highlight=False)
+
+
+def show_events(events: Sequence[Event]) -> None:
+    table = _table(">seq", "time (UTC)", "run", "event", "figures")
+    for one in events:
+        figures = ", ".join(f"{name}={value}" for name, value in one.body.items())
+        table.add_row(str(one.seq), _time(one.at), one.run[:8], escape(one.kind), escape(figures[:160]))
+    _console().print(table)
+
+
+def say(text: str) -> None:
+    """One line for a person."""
+    _console().print(escape(text), highlight=False, soft_wrap=True)
+
+
+def describe(medium: Medium) -> str:
+    """A medium in a few words."""
+    what = ", ".join(medium.devices or medium.ids) or medium.kind
+    where = " on this machine" if medium.machine and medium.kind == "object-store" else ""
+    return f"{what}{where}{' (declared)' if medium.declared else ''}"
+
+
+def _dataset_row(one: DatasetOutcome) -> tuple[str, ...]:
+    figures = (f"{one.files:,}", _size(one.bytes), _size(one.added_bytes), _duration(timedelta(seconds=one.seconds)))
+    last = one.snapshot[:12] if one.snapshot and not one.reason else escape(one.reason)
+    return (escape(one.dataset), _coloured(one.outcome), *figures, last)
+
+
+def _copy_row(one: CopyOutcome) -> tuple[str, ...]:
+    agrees = "yes" if one.agrees else "[red]no[/]"
+    wrote = "written by restic" if one.wrote else ""
+    return (
+        escape(one.copy), _coloured(one.outcome), _size(one.sent_bytes), f"{one.sent_objects:,}", str(one.healed),
+        agrees, escape(one.reason) or wrote,
+    )  # fmt: skip
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        right = heading.startswith(">")
+        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    """A pipe gets the full width, so that nothing is cut."""
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def _coloured(word: str) -> str:
+    return f"[{COLOURS.get(word, 'default')}]{word}[/]"
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def _duration(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size or unit == "min":
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
