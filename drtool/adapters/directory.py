@@ -40,7 +40,7 @@ class DirectoryCopy:
 
     def marker(self) -> Marker:
         try:
-            text = (self._own / "copy.json").read_text()
+            text = (self._own / "copy.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise absent(self.name, self.location) from None
         except OSError as error:
@@ -71,12 +71,13 @@ class DirectoryCopy:
 
     def inventory(self) -> tuple[Inventory, int]:
         with self._reporting():
-            # The first folder is the root itself: when that is gone the copy is absent, not empty.
-            found = {entry.name: entry.stat().st_size for entry in os.scandir(self.path) if entry.name == "config"}
-            for folder in ("keys/", "index/", "snapshots/", *self._pack_folders()):
-                for entry in _entries(self.path / folder):
-                    if is_key(key := folder + entry.name):
-                        found[key] = entry.stat(follow_symlinks=False).st_size
+            self.path.stat()  # when the root itself is gone the copy is absent, not empty
+            found = {
+                key: entry.stat(follow_symlinks=False).st_size
+                for folder in ("", "keys/", "index/", "snapshots/", *self._pack_folders())
+                for entry in _entries(self.path / folder)
+                if is_key(key := folder + entry.name) and entry.is_file(follow_symlinks=False)
+            }
             locks = sum(1 for _ in _entries(self.path / "locks"))
         return found, locks
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from drtool.adapters import process
-from drtool.core.model import BackupSummary, Snapshot
+from drtool.core.model import BackupSummary, RestoreSummary, Snapshot
 from drtool.core.ports import Copy, Progress, Source, Watch
 from drtool.errors import (
     CopyUnreachable,
@@ -99,7 +99,7 @@ class ResticProgram:
 
     def restore(
         self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
-    ) -> tuple[int, int]:
+    ) -> RestoreSummary:
         watched = _Watched(copy, watch, bytes_field="bytes_restored", files_field="files_restored")
         words = [*_restore_words(snapshot, target, include), "--verify"]
         ended = process.run(
@@ -108,11 +108,11 @@ class ResticProgram:
             on_error=watched.error,
             overdue=watched.overdue,
         )
-        if ended.code or watched.summary is None:
+        if watched.summary is None or watched.unreachable or ended.code not in (0, 1):
             raise self._failure(copy, ended, watched)
-        return _restored(watched.summary)
+        return _restored(watched.summary, reason=_message(ended) if ended.code else "")
 
-    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> tuple[int, int]:
+    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         words = [*_restore_words(snapshot, Path("/nonexistent/drtool"), include), "--dry-run"]
         lines = [json.loads(line) for line in self._output(copy, words).splitlines() if line.startswith("{")]
         return _restored(next((line for line in lines if line.get("message_type") == "summary"), {}))
@@ -261,8 +261,15 @@ def _restore_words(snapshot: str, target: Path, include: Sequence[str]) -> list[
     return words + [word for pattern in include for word in ("--include", pattern)]
 
 
-def _restored(summary: Mapping[str, Any]) -> tuple[int, int]:
-    return int(summary.get("total_files", 0)), int(summary.get("total_bytes", 0))
+def _restored(summary: Mapping[str, Any], *, reason: str = "") -> RestoreSummary:
+    return RestoreSummary(
+        files=int(summary.get("files_restored", 0)),
+        bytes=int(summary.get("bytes_restored", 0)),
+        kept_files=int(summary.get("files_skipped", 0)),
+        kept_bytes=int(summary.get("bytes_skipped", 0)),
+        complete=not reason,
+        reason=reason,
+    )
 
 
 def _summary(summary: Mapping[str, Any], unreadable: Sequence[str], *, partial: bool) -> BackupSummary:

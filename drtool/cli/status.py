@@ -31,6 +31,6 @@ def status(settings: Settings, html: Path | None) -> int:
         settings,
         lambda: machine.status_document(found),
         lambda words: words.show_status(found),
-        good=found.compliant,
+        good=not found.violated,
     )
-    return 0 if found.compliant else 21
+    return 21 if found.violated else 0

@@ -112,6 +112,21 @@ class BackupSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSummary:
+    """What one restic restore did; counts include folders. ``kept`` was in the target already, and right.
+
+    Where it is not ``complete``, ``reason`` says why, and another copy may bring the rest.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    kept_files: int = 0
+    kept_bytes: int = 0
+    complete: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetOutcome:
     dataset: str
     outcome: Outcome
@@ -273,7 +288,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What ``status`` shows; ``compliant`` only if every finding passes or merely warns."""
+    """What ``status`` shows. ``compliant`` only if something was judged, and all of it passes or merely warns."""
 
     site: str
     at: datetime
@@ -282,7 +297,12 @@ class Status:
 
     @property
     def compliant(self) -> bool:
-        return all(finding.verdict in (Verdict.PASS, Verdict.WARN) for finding in self.findings)
+        return bool(self.findings) and not self.violated
+
+    @property
+    def violated(self) -> bool:
+        """Whether a rule is broken, or may be: what cannot be told is never a pass."""
+        return any(finding.verdict in (Verdict.FAIL, Verdict.UNKNOWN) for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

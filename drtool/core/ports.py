@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from drtool.core.media import Medium
-from drtool.core.model import BackupSummary, Event, Marker, Snapshot, UploadVerification, Verified
+from drtool.core.model import BackupSummary, Event, Marker, RestoreSummary, Snapshot, UploadVerification, Verified
 from drtool.core.objects import Inventory
 
 
@@ -139,11 +139,11 @@ class Restic(Protocol):
 
     def restore(
         self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
-    ) -> tuple[int, int]:
-        """Restore and verify; (files, bytes) written or found right. Repeating it completes the rest."""
+    ) -> RestoreSummary:
+        """Restore and verify. Repeating it, from this copy or another, completes what is not there yet."""
 
-    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> tuple[int, int]:
-        """(files, bytes) that a restore would bring. Writes nothing."""
+    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
+        """What a restore would bring. Writes nothing."""
 
     def check(self, copy: Copy) -> bool:
         """Whether restic finds everything that indexes and snapshots refer to; packs are not read."""

@@ -158,7 +158,7 @@ def _holds(rule: CopiesRule, dataset: DatasetStatus, copy: CopyStatus, now: date
     if holding is None:
         reason = f"what {copy.copy} holds is not known"
         return Standing(different=None, reason=reason, hint=f"`drtool snapshots {dataset.dataset}`")
-    return _fresh(_allowed_age(rule, dataset, copy), dataset, holding, now)
+    return _fresh(_allowed_age(rule, dataset, copy), holding, now)
 
 
 def _allowed_age(rule: CopiesRule, dataset: DatasetStatus, copy: CopyStatus) -> timedelta | None:
@@ -168,8 +168,8 @@ def _allowed_age(rule: CopiesRule, dataset: DatasetStatus, copy: CopyStatus) -> 
     return dataset.rpo if rule.fresh == "rpo" or copy.state is CopyState.BEHIND else None
 
 
-def _fresh(allowed: timedelta | None, dataset: DatasetStatus, holding: Holding, now: datetime) -> Standing:
-    backup = f"`drtool backup {dataset.dataset}`"
+def _fresh(allowed: timedelta | None, holding: Holding, now: datetime) -> Standing:
+    backup = "`drtool backup`"
     if holding.newest is None:
         return Standing(different=False, reason=f"{holding.copy} holds no snapshot of it", hint=backup)
     age = now - holding.newest.time
@@ -348,7 +348,11 @@ def _encrypted(one: Protection) -> Judged:
         reason = "its traffic crosses the network without TLS"
         return Judged(subject=subject, verdict=Verdict.FAIL, reason=reason, hint="give its endpoint as https://")
     if one.opaque is None:
-        return _unknown(subject, "it could not be looked at", f"make {one.copy} reachable, then `drtool copies list`")
+        return _unknown(
+            subject,
+            "whether it is encrypted could not be seen",
+            f"make {one.copy} reachable, then `drtool copies list`",
+        )
     if way is None:
         return _unknown(subject, f"how its traffic is protected ({one.transport}) is not known", "`drtool copies list`")
     return Judged(subject=subject, verdict=Verdict.PASS, reason=f"encrypted by restic; {way}")

@@ -22,7 +22,7 @@ from drtool.core.model import (
 )
 from drtool.core.objects import EMPTY, Inventory, Plan, agreeing, key_of_snapshot, kind_of, plan_replication
 from drtool.documents.estate import Estate
-from drtool.errors import DrtoolError
+from drtool.errors import CopyTrouble, DrtoolError
 from drtool.flows.assess import ensure_probed
 from drtool.flows.outside import Outside
 from drtool.flows.replicate import Replication, Settled
@@ -57,11 +57,17 @@ def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: flo
         raise errors[0]
     return RunOutcome(
         run=run,
-        outcome=worst([*(one.outcome for one in datasets), *(one.outcome for one in copies)]),
+        outcome=_overall(datasets, copies),
         seconds=outside.clock.monotonic() - start,
         datasets=tuple(datasets),
         copies=tuple(copies),
     )
+
+
+def _overall(datasets: Sequence[DatasetOutcome], copies: Sequence[CopyOutcome]) -> Outcome:
+    """Failed if no dataset was backed up; else done only if every dataset and every copy is."""
+    saved = worst([one.outcome for one in datasets])
+    return saved if saved is Outcome.FAILED else worst([saved, *(one.outcome for one in copies)])
 
 
 def plan_backup(estate: Estate, names: Sequence[str], outside: Outside) -> tuple[RepositoryPlan, ...]:
@@ -100,9 +106,8 @@ class _RepositoryRun:
         stock = take_stock(self.name, copies, recorded)
         self._record("backup.started", {"datasets": list(names), "copies": _states(stock)})
         require_one(self.name, stock, recorded)
-        self._clear(stock)
-
         replication = Replication(copies, stock.config_sha256, self.outside.show.progress)
+        self._clear(stock, replication)
         writing = Writing(
             run=self.run,
             repository=self.name,
@@ -126,15 +131,19 @@ class _RepositoryRun:
         self._record("backup.finished", _evidence_of(outcomes, done))
         return [one for one in outcomes if one.dataset != ESTATE or one.outcome is not Outcome.DONE], done
 
-    def _clear(self, stock: Stock) -> None:
+    def _clear(self, stock: Stock, replication: Replication) -> None:
         """What killed runs left behind: half-written files, and restic's locks of dead processes."""
         for copy in self.outside.copies[self.name]:
             facts = stock.facts[copy.name]
-            if facts.reached:
+            if not facts.reached:
+                continue
+            try:
                 copy.sweep()
                 ensure_probed(self.name, copy, self.outside)
-            if facts.reached and facts.locks:
-                self.outside.restic(self.name).unlock(copy)
+                if facts.locks:
+                    self.outside.restic(self.name).unlock(copy)
+            except CopyTrouble as trouble:
+                replication.ledger.out[copy.name] = trouble
 
     def _replicate(self, writing: Writing) -> Settled:
         """Bring every other copy up to what was written, and the writers up to what the others had."""

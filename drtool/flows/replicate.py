@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from drtool.flows.take_stock import Stock, expected_digest
 
 WORKERS = 4  # objects under way at once; more does not help on two cores
 POLL = 0.5  # seconds between two looks for finished packs
+SHARE = 20  # a look may take one part in so many of the time, which matters where it is a long listing
 ROUNDS = 3  # plans made anew because something was found altered or a copy fell out
 
 
@@ -94,10 +96,13 @@ class Replication:
                 thread.join()
 
     def _stream(self, writer: Copy, targets: list[str], pool: ThreadPoolExecutor, done: threading.Event) -> None:
-        while not done.wait(POLL):
+        pause = POLL
+        while not done.wait(pause):
+            begin = time.monotonic()
             for key in _quietly(writer.newcomers):
                 for target in targets:
                     pool.submit(self._send, Send(key=key, size=0, source=writer.name, target=target))
+            pause = max(POLL, SHARE * (time.monotonic() - begin))
 
     def _act(self, sends: Sequence[Send]) -> bool:
         """All sends, stage after stage. A target that missed one object gets nothing of a later stage.

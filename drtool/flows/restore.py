@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, Snapshot
+from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, RestoreSummary, Snapshot
 from drtool.core.objects import agreeing, plan_replication
 from drtool.core.ports import Copy
 from drtool.core.selection import choose_snapshot, holders, rank_copies
@@ -57,7 +57,8 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     files, size = snapshot.files, snapshot.bytes
     if request.include:
         first = _named(outside.copies[repository], sources[0])
-        files, size = outside.restic(repository).restore_size(first, snapshot.id, include=request.include)
+        would = outside.restic(repository).restore_size(first, snapshot.id, include=request.include)
+        files, size = would.files + would.kept_files, would.bytes + would.kept_bytes
         if not files:
             raise NoSnapshot(
                 f"snapshot {snapshot.id[:8]} of {request.dataset} holds nothing at {', '.join(request.include)}",
@@ -82,50 +83,59 @@ def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
     body = {"dataset": request.dataset, "snapshot": plan.snapshot.id, "sources": list(plan.sources)}
     outside.evidence.append(run, "restore.started", body)
     try:
-        source, files, size = _from_any(plan, outside)
+        source, parts = _from_any(plan, outside)
     except BaseException as error:
         outside.evidence.append(run, "restore.failed", body | {"error": type(error).__name__})
         raise
+    last = parts[source]
     outcome = RestoreOutcome(
         run=run,
         dataset=request.dataset,
         snapshot=plan.snapshot,
         source=source,
         target=str(request.target),
-        files=files,
-        bytes=size,
+        files=last.files + last.kept_files,
+        bytes=last.bytes + last.kept_bytes,
         seconds=outside.clock.monotonic() - start,
         verified=True,
-        taken_from={source: {"objects": None, "bytes": size}},
+        # restic does not tell how many objects it read; the bytes are those of the restored files
+        taken_from={name: {"objects": None, "bytes": part.bytes} for name, part in parts.items() if part.files},
         outcome=Outcome.DONE,
     )
-    figures = {"source": source, "files": files, "bytes": size, "seconds": round(outcome.seconds, 3)}
+    figures = {"source": source, "files": outcome.files, "bytes": outcome.bytes, "seconds": round(outcome.seconds, 3)}
     outside.evidence.append(run, "restore.finished", body | figures)
     return outcome
 
 
-def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, int, int]:
-    """The copy that brought the last of it, and (files, bytes); each copy completes what the one before began."""
-    trouble: DrtoolError = NoSnapshot("no copy holds it")
+def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, dict[str, RestoreSummary]]:
+    """The copy that brought the last of it, and what each brought: each completes what the one before began."""
     if _complete(plan).exists():
         _finish(_complete(plan), plan.request.target)
-        return plan.sources[0], plan.files, plan.bytes
+        return plan.sources[0], {plan.sources[0]: RestoreSummary(kept_files=plan.files, kept_bytes=plan.bytes)}
     target = plan.request.target if plan.request.over else _begin(plan)
+    parts: dict[str, RestoreSummary] = {}
+    trouble: DrtoolError = NoSnapshot("no copy holds it")
     for name in plan.sources:
         outside.show.phase(f"restoring {plan.request.dataset} from {name}")
-        copy = _named(outside.copies[plan.repository], name)
         try:
-            files, size = outside.restic(plan.repository).restore(
-                copy, plan.snapshot.id, target, include=plan.request.include, watch=outside.show.progress
-            )
+            parts[name] = _from_one(plan, name, target, outside)
         except (ResticFailed, CopyTrouble, NoRepository) as error:
-            outside.show.note(f"copy {name} could not bring everything back: {error.message}")
             trouble = error
-            continue
-        if target != plan.request.target:
-            _finish(target.rename(_complete(plan)), plan.request.target)
-        return name, files, size
+        else:
+            if parts[name].complete:
+                if not plan.request.over:
+                    _finish(target.rename(_complete(plan)), plan.request.target)
+                return name, parts
+            trouble = ResticFailed(f"copy {name} is damaged: {parts[name].reason}", hint="drtool copies list")
+        outside.show.note(f"copy {name} could not bring everything back: {trouble.message}")
     raise trouble
+
+
+def _from_one(plan: RestorePlan, name: str, target: Path, outside: Outside) -> RestoreSummary:
+    copy = _named(outside.copies[plan.repository], name)
+    return outside.restic(plan.repository).restore(
+        copy, plan.snapshot.id, target, include=plan.request.include, watch=outside.show.progress
+    )
 
 
 # The target: what is not finished lies apart, below a name that says what it belongs to

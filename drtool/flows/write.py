@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drtool.core.model import ESTATE, BackupSummary, DatasetOutcome, Outcome, Snapshot
-from drtool.core.objects import EMPTY, Inventory, Plan, key_of_snapshot, kind_of
+from drtool.core.objects import EMPTY, Inventory, Plan, digest_of, key_of_snapshot, kind_of
 from drtool.core.ports import Copy, Restic, Source
 from drtool.documents.estate import CommandSource, Estate, FileSource, SqliteSource
 from drtool.errors import CopyRefused, CopyTrouble, DrtoolError, NoRepository, ResticFailed, SourceFailed
 from drtool.flows.outside import Outside
-from drtool.flows.replicate import Replication
+from drtool.flows.replicate import Replication, Settled
 from drtool.flows.take_stock import Stock
 
 
@@ -67,10 +67,6 @@ class Writing:
                 outcome = self._snapshot(copy, name, source)
         except SourceFailed as error:
             return failed(name, error)
-        except (ResticFailed, NoRepository) as error:
-            copy.marker()
-            copy.check_room()  # was it the copy? then this raises, and the next one takes over
-            return failed(name, error)
         if missing:
             return replace(outcome, outcome=Outcome.INCOMPLETE, reason=f"not found: {', '.join(map(str, missing))}")
         return outcome
@@ -83,14 +79,46 @@ class Writing:
                 return DatasetOutcome(dataset=name, outcome=Outcome.DONE, snapshot=known.id, tree=known.tree)
         parent = self._parent(name)
         self._record("snapshot.started", {"dataset": name, "copy": copy.name})
-        summary = self._restic.backup(
-            copy, source, tags=tags, parent=parent.id if parent else None, watch=self.outside.show.progress
-        )
+        try:
+            summary = self._restic_backup(copy, source, tags, parent)
+        except (ResticFailed, NoRepository) as error:
+            return failed(name, error)
         self._record("snapshot.finished", {"dataset": name, "copy": copy.name, "snapshot": summary.snapshot})
         self.summaries[name] = summary
         if parent and summary.unchanged:
             self.parents[name] = parent
         return _outcome(name, summary, files=bool(source.paths))
+
+    def _restic_backup(
+        self, copy: Copy, source: Source, tags: Sequence[str], parent: Snapshot | None, *, again: bool = True
+    ) -> BackupSummary:
+        """One restic backup. Where it fails, the copy is examined: a broken one raises, a healed one is tried again."""
+        try:
+            return self._restic.backup(
+                copy, source, tags=tags, parent=parent.id if parent else None, watch=self.outside.show.progress
+            )
+        except (ResticFailed, NoRepository):
+            copy.marker()
+            copy.check_room()
+            if not (again and self._heal_what_restic_reads(copy)):
+                raise
+            return self._restic_backup(copy, source, tags, parent, again=False)
+
+    def _heal_what_restic_reads(self, copy: Copy) -> bool:
+        """Whether objects that restic reads at every start were found altered, and are whole again."""
+        small = [key for key in self.held if kind_of(key) in ("keys", "index", "snapshots")]
+        altered = {key for key in small if copy.digest(key) != digest_of(key)}
+        if not altered:
+            return False
+        self.replication.ledger.altered.setdefault(copy.name, set()).update(altered)
+        settled = self._settle(copy)
+        return copy.name in settled.present and not settled.plan.damage(copy.name)
+
+    def _settle(self, copy: Copy) -> Settled:
+        """Make one copy whole from the others."""
+        return self.replication.settle(
+            self.stock, self.recorded, targets=frozenset({copy.name}), removed=frozenset(self.accepted)
+        )
 
     @contextmanager
     def _source(self, name: str) -> Iterator[tuple[Source, tuple[Path, ...]]]:
@@ -115,12 +143,10 @@ class Writing:
     def _healthy_copies(self) -> Iterator[Copy]:
         """In declared order, each made whole first: restic would deduplicate against packs that are gone."""
         for copy in self.outside.copies[self.repository]:
-            if copy.name not in self.stock.present:
+            if copy.name not in self.stock.present or copy.name in self.replication.ledger.out:
                 continue
             self.outside.show.phase(f"making {copy.name} whole")
-            settled = self.replication.settle(
-                self.stock, self.recorded, targets=frozenset({copy.name}), removed=frozenset(self.accepted)
-            )
+            settled = self._settle(copy)
             if copy.name in self.replication.ledger.out:
                 continue
             if self._unsound(copy, settled.plan):

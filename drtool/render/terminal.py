@@ -117,7 +117,10 @@ def show_status(status: Status) -> None:
         )
     good = sum(finding.verdict is Verdict.PASS for finding in status.findings)
     word = "[green]compliant[/]" if status.compliant else "[red]not compliant[/]"
-    console.print(f"{escape(status.site)}: {word}, {good} of {len(status.findings)} findings pass")
+    if status.findings:
+        console.print(f"{escape(status.site)}: {word}, {good} of {len(status.findings)} findings pass")
+    else:
+        console.print(f"{escape(status.site)}: not proven, no policy was judged")
 
 
 def show_copies(copies: Sequence[CopyStatus]) -> None:
@@ -160,11 +163,12 @@ def show_snapshots(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> None:
 
 def show_restore(outcome: RestoreOutcome) -> None:
     seconds = max(outcome.seconds, 0.001)
+    sources = ", ".join(f"{name} ({_size(part['bytes'] or 0)})" for name, part in outcome.taken_from.items())
     _console().print(
         f"{_coloured(outcome.outcome)}: {escape(outcome.dataset)} of {_time(outcome.snapshot.time)} UTC"
         f" is back in {escape(outcome.target)}\n"
         f"{outcome.files:,} files and folders, {_size(outcome.bytes)} in {_duration(timedelta(seconds=seconds))}"
-        f" ({_size(outcome.bytes / seconds)}/s), all of it verified, taken from {escape(outcome.source)}",
+        f" ({_size(outcome.bytes / seconds)}/s), all of it verified, taken from {escape(sources or outcome.source)}",
         highlight=False,
     )
 
@@ -248,8 +252,8 @@ def _table(*headings: str) -> Table:
 
 
 def _console() -> Console:
-    """A pipe gets the full width, so that nothing is cut."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    """Sentences are never wrapped here: a terminal does that itself, and a log wants whole lines."""
+    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True)
 
 
 def _coloured(word: str) -> str:

@@ -184,7 +184,7 @@ def test_a_snapshot_older_than_the_rpo_does_not_count() -> None:
     finding = judged(aged(30 * HOUR))
     assert finding.verdict is Verdict.FAIL
     assert "the newest snapshot in offsite is 30 h old, which is more than 24 h" in finding.reason
-    assert finding.hint == "`drtool backup shop`"
+    assert finding.hint == "`drtool backup`"
 
 
 def test_a_snapshot_exactly_as_old_as_the_rpo_counts() -> None:
@@ -376,7 +376,7 @@ def protected(transport: str, opaque: bool | None) -> Finding:
         ("local", True, Verdict.PASS, "encrypted by restic"),
         ("https", True, Verdict.PASS, "TLS"),
         ("loopback", True, Verdict.PASS, "does not leave the machine"),
-        ("local", None, Verdict.UNKNOWN, "could not be looked at"),
+        ("local", None, Verdict.UNKNOWN, "could not be seen"),
         ("local", False, Verdict.FAIL, "without a password"),
         ("https", False, Verdict.FAIL, "without a password"),
         ("http", True, Verdict.FAIL, "without TLS"),
@@ -417,10 +417,10 @@ def test_the_documents_rules_are_judged_as_they_are() -> None:
             "version": 1,
             "policy": "p",
             "title": "t",
-            "rules": [
+            "rules": (
                 {"rule": "twice", "type": "copies", "clause": "c", "distinct": "medium", "fresh": "rpo"},
                 {"rule": "secret", "type": "encryption", "clause": "d"},
-            ],
+            ),
         }
     )
     found = judge(policy, facts(*TWO), NOW)
