@@ -106,7 +106,9 @@ class _RepositoryRun:
         stock = take_stock(self.name, copies, recorded)
         self._record("backup.started", {"datasets": list(names), "copies": _states(stock)})
         require_one(self.name, stock, recorded)
-        replication = Replication(copies, stock.config_sha256, self.outside.show.progress)
+        replication = Replication(
+            copies, stock.config_sha256, watch=self.outside.show.progress, report=self._report_damage
+        )
         self._clear(stock, replication)
         writing = Writing(
             run=self.run,
@@ -127,7 +129,7 @@ class _RepositoryRun:
 
         outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
         done = _copies_done(self.name, stock, settled, final, writing)
-        self._remember(stock, settled, final, snapshots, done)
+        self._remember(settled, final, snapshots, done)
         self._record("backup.finished", _evidence_of(outcomes, done))
         return [one for one in outcomes if one.dataset != ESTATE or one.outcome is not Outcome.DONE], done
 
@@ -186,7 +188,6 @@ class _RepositoryRun:
 
     def _remember(
         self,
-        before: Stock,
         settled: Settled,
         final: Stock,
         snapshots: Mapping[str, Snapshot],
@@ -202,9 +203,10 @@ class _RepositoryRun:
         evidence.record_snapshots(
             self.name, [one for one in snapshots.values() if key_of_snapshot(one.id) in held_somewhere]
         )
-        for name in before.present:
-            if damage := settled.damage.get(name):
-                self._record("anomaly.damage", {"copy": name, "objects": _by_kind(damage)})
+
+    def _report_damage(self, copy: str, keys: frozenset[str]) -> None:
+        """Recorded before it is healed, so that it is known of even if this run is killed."""
+        self._record("anomaly.damage", {"copy": copy, "objects": _by_kind(keys)})
 
     def _record(self, kind: str, body: Mapping[str, Any]) -> None:
         self.outside.evidence.append(self.run, kind, {"repository": self.name, **body})

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from drtool.core.objects import Inventory, Plan, Send, plan_replication
 from drtool.core.ports import Copy, Progress
@@ -15,6 +16,7 @@ from drtool.errors import CopyFull, CopyTrouble, DrtoolError, ObjectAltered, Obj
 from drtool.flows.take_stock import Stock, expected_digest
 
 WORKERS = 4  # objects under way at once; more does not help on two cores
+BATCH = 256  # sends handed to the workers at once, so that memory does not grow with the plan
 POLL = 0.5  # seconds between two looks for finished packs
 SHARE = 20  # a look may take one part in so many of the time, which matters where it is a long listing
 ROUNDS = 3  # plans made anew because something was found altered or a copy fell out
@@ -47,13 +49,23 @@ class Settled:
 
 
 class Replication:
-    """The sends of one run between the copies of one repository."""
+    """The sends of one run between the copies of one repository.
 
-    def __init__(self, copies: Iterable[Copy], config_sha256: str, watch: Callable[[Progress], None]) -> None:
+    ``report`` is told of lost and altered objects, by copy, before anything is done about them.
+    """
+
+    def __init__(
+        self,
+        copies: Iterable[Copy],
+        config_sha256: str,
+        *,
+        watch: Callable[[Progress], None],
+        report: Callable[[str, frozenset[str]], None],
+    ) -> None:
         self.ledger = Ledger()
-        self._damage: dict[str, set[str]] = {}
+        self._damage: dict[str, frozenset[str]] = {}
         self._copies = {copy.name: copy for copy in copies}
-        self._config_sha256, self._watch = config_sha256, watch
+        self._config_sha256, self._watch, self._report = config_sha256, watch, report
 
     def settle(
         self,
@@ -74,35 +86,43 @@ class Replication:
                 break
         self._enter(present, altered)
         plan = self._plan(present, recorded, altered, removed)
-        damage = {name: frozenset(keys) for name, keys in self._damage.items() if keys}
-        return Settled(present=present, plan=plan, damage=damage)
+        return Settled(present=present, plan=plan, damage=dict(self._damage))
 
     @contextmanager
     def streaming(self, writer: Copy, targets: Iterable[str]) -> Iterator[None]:
-        """While this is open, packs finished in ``writer`` go to ``targets`` at once."""
+        """While this is open, packs finished in ``writer`` go to ``targets``; what is left over is for the plan."""
         wanted = [name for name in targets if name != writer.name and name not in self.ledger.out]
         if not wanted:
             yield
             return
+        found: SimpleQueue[Send | None] = SimpleQueue()
         done = threading.Event()
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="stream") as pool:
-            thread = threading.Thread(target=self._stream, args=(writer, wanted, pool, done), daemon=True)
-            _quietly(writer.newcomers)
+        _quietly(writer.newcomers)
+        threads = [threading.Thread(target=self._find, args=(writer, wanted, found, done), daemon=True)]
+        threads += [threading.Thread(target=self._carry, args=(found, done), daemon=True) for _ in range(WORKERS)]
+        for thread in threads:
             thread.start()
-            try:
-                yield
-            finally:
-                done.set()
+        try:
+            yield
+        finally:
+            done.set()
+            for _ in threads:
+                found.put(None)
+            for thread in threads:
                 thread.join()
 
-    def _stream(self, writer: Copy, targets: list[str], pool: ThreadPoolExecutor, done: threading.Event) -> None:
+    def _find(self, writer: Copy, targets: list[str], found: SimpleQueue[Send | None], done: threading.Event) -> None:
         pause = POLL
         while not done.wait(pause):
             begin = time.monotonic()
             for key in _quietly(writer.newcomers):
                 for target in targets:
-                    pool.submit(self._send, Send(key=key, size=0, source=writer.name, target=target))
+                    found.put(Send(key=key, size=0, source=writer.name, target=target))
             pause = max(POLL, SHARE * (time.monotonic() - begin))
+
+    def _carry(self, found: SimpleQueue[Send | None], done: threading.Event) -> None:
+        while (send := found.get()) and not done.is_set():
+            self._send(send)
 
     def _act(self, sends: Sequence[Send]) -> bool:
         """All sends, stage after stage. A target that missed one object gets nothing of a later stage.
@@ -111,14 +131,15 @@ class Replication:
         """
         missed: set[str] = set()
         total, done = sum(send.size for send in sends), 0
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="send") as pool:
+        with _workers() as pool:
             for stage in Plan(sends=tuple(sends)).stages():
                 due = [send for send in stage if send.target not in missed]
-                for send, stored in zip(due, pool.map(self._send, due), strict=True):
-                    done += send.size
-                    self._watch(Progress(done=done, total=total))
-                    if not stored:
-                        missed.add(send.target)
+                for batch in (due[start : start + BATCH] for start in range(0, len(due), BATCH)):
+                    for send, stored in zip(batch, pool.map(self._send, batch), strict=True):
+                        done += send.size
+                        self._watch(Progress(done=done, total=total))
+                        if not stored:
+                            missed.add(send.target)
         return not missed
 
     def _send(self, send: Send) -> bool:
@@ -153,7 +174,10 @@ class Replication:
         doubtful = {name: frozenset(keys) for name, keys in altered.items() if keys}
         plan = plan_replication(present, recorded=recorded, altered=doubtful, removed=removed)
         for name in present:
-            self._damage.setdefault(name, set()).update(plan.damage(name))
+            known = self._damage.get(name, frozenset())
+            if new := plan.damage(name) - known:
+                self._report(name, new)
+                self._damage[name] = known | new
         return plan
 
     def _enter(self, present: dict[str, dict[str, int]], altered: dict[str, set[str]]) -> None:
@@ -167,6 +191,16 @@ class Replication:
             altered.get(name, set()).difference_update(keys)
             if name in present:
                 present[name].update((key, sizes[key]) for key in keys if key in sizes)
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool that drops what it has not begun when it is left by an exception such as Ctrl-C."""
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="send")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _quietly(look: Callable[[], Collection[str]]) -> Collection[str]:

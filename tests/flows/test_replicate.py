@@ -49,7 +49,7 @@ def settle(
 ) -> tuple[Settled, Replication]:
     before = {name: {key: len(content) for key, content in held} for name, held in (recorded or {}).items()}
     stock = take_stock("main", copies, before)
-    replication = Replication(copies, stock.config_sha256, lambda progress: None)
+    replication = Replication(copies, stock.config_sha256, watch=lambda progress: None, report=lambda copy, keys: None)
     return replication.settle(stock, before), replication
 
 
@@ -155,7 +155,9 @@ def test_a_full_copy_takes_nothing_more_but_still_gives() -> None:
 
 def test_packs_stream_while_the_writer_still_writes() -> None:
     first, second = copy_with("first", WHOLE[:2]), copy_with("second", WHOLE[:2])
-    replication = Replication([first, second], hashlib.sha256(CONFIG).hexdigest(), lambda progress: None)
+    replication = Replication(
+        [first, second], hashlib.sha256(CONFIG).hexdigest(), watch=lambda progress: None, report=lambda copy, keys: None
+    )
     arrived = threading.Event()
     second.put = lambda *given: (MemoryCopy.put(second, *given), arrived.set())[0]  # type: ignore[method-assign]
     with replication.streaming(first, ["first", "second"]):
@@ -167,7 +169,9 @@ def test_packs_stream_while_the_writer_still_writes() -> None:
 
 def test_streaming_never_sends_a_pack_altered_before_it_was_sent() -> None:
     first, second = copy_with("first", WHOLE[:2]), copy_with("second", WHOLE[:2])
-    replication = Replication([first, second], hashlib.sha256(CONFIG).hexdigest(), lambda progress: None)
+    replication = Replication(
+        [first, second], hashlib.sha256(CONFIG).hexdigest(), watch=lambda progress: None, report=lambda copy, keys: None
+    )
     with replication.streaming(first, ["second"]):
         first.files[PACKS[0][0]] = b"other bytes"
         first.files[PACKS[1][0]] = PACKS[1][1]
