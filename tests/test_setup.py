@@ -288,7 +288,8 @@ def test_a_wheel_carries_the_documents(tmp_path: Path) -> None:
         (checkout / file).parent.mkdir(parents=True, exist_ok=True)
         (checkout / file).touch()
     (checkout / "drtool/__init__.py").write_text('__version__ = "1.2.3"\n')
-    shutil.copy(ROOT / "pyproject.toml", checkout)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, checkout)
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
     subprocess.run(build, cwd=checkout, check=True, capture_output=True)
     with zipfile.ZipFile(tmp_path / "drtool-1.2.3-py3-none-any.whl") as wheel:
