@@ -112,7 +112,9 @@ class DirectoryCopy:
             if _write(stream, temporary) != sha256:
                 raise altered(key)
             final = self.path / key
-            final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not final.parent.is_dir():
+                final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _sync(final.parent.parent)
             temporary.rename(final)
             _sync(final.parent)
 

@@ -11,11 +11,12 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from drtool.core.evidence import ChainVerdict, canonical, link, stamp, verify
 from drtool.core.model import Event, Snapshot, UploadVerification, Verified
@@ -45,12 +46,32 @@ CREATE TABLE IF NOT EXISTS fact (
     PRIMARY KEY (repository, copy, name)) STRICT, WITHOUT ROWID;
 """
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _whole(
+    method: Callable[Concatenate[EvidenceStore, P], T],
+) -> Callable[Concatenate[EvidenceStore, P], T]:
+    """Where the file turns out to be torn, set it aside and do the same on a new one."""
+
+    @wraps(method)
+    def once_more(store: EvidenceStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(store, *args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            store.set_aside_torn(str(error))
+            return method(store, *args, **kwargs)
+
+    return once_more
+
 
 class EvidenceStore:
     """The events and the working memory of one installation. Safe for use by several threads."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self.path, self._clock = path, clock
+    def __init__(self, path: Path, clock: Clock, *, patience: float = 30) -> None:
+        """``patience``: seconds to wait for another process that writes."""
+        self.path, self._clock, self._patience = path, clock, patience
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self.set_aside: Path | None = None
@@ -63,16 +84,13 @@ class EvidenceStore:
         A file too damaged to write to is set aside, never removed, and a new chain begins with an
         event that names it: a backup must not stop because its record is torn.
         """
-        try:
-            return self._append(run, kind, body)
-        except sqlite3.DatabaseError as error:
-            self._set_aside(run, str(error))
-            return self._append(run, kind, body)
+        return self._append(run, kind, body)
 
+    @_whole
     def _append(self, run: str, kind: str, body: Mapping[str, Any]) -> Event:
         with self._writing() as db:
             last = db.execute(f"{_SELECT} ORDER BY seq DESC LIMIT 1").fetchone()
-            event = link(_event(last) if last else None, at=self._clock.now(), run=run, kind=kind, body=body)
+            event = link(_last(last) if last else None, at=self._clock.now(), run=run, kind=kind, body=body)
             db.execute(
                 "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (event.seq, stamp(event.at), run, kind, canonical(event.body), event.previous, event.hash),
@@ -117,6 +135,22 @@ class EvidenceStore:
 
     # Working memory
 
+    def repository_id(self, repository: str) -> str | None:
+        found = self._fact(repository, "", "repository_id")
+        return found[0] if found else None
+
+    def record_repository_id(self, repository: str, repository_id: str) -> None:
+        if self.repository_id(repository) != repository_id:
+            self._record_fact(repository, "", "repository_id", repository_id, self._clock.now())
+
+    def unfinished(self, repository: str) -> bool:
+        found = self._fact(repository, "", "unfinished")
+        return found is not None and found[0] == "yes"
+
+    def record_unfinished(self, repository: str, unfinished: bool) -> None:
+        self._record_fact(repository, "", "unfinished", "yes" if unfinished else "no", self._clock.now())
+
+    @_whole
     def recorded(self, repository: str) -> Mapping[str, Inventory]:
         found: dict[str, dict[str, int]] = {}
         with self._reading() as db:
@@ -124,6 +158,7 @@ class EvidenceStore:
                 found.setdefault(copy, {})[key] = size
         return found
 
+    @_whole
     def record(self, repository: str, copy: str, inventory: Inventory) -> None:
         before = self.recorded(repository).get(copy, EMPTY)
         gone = [(repository, copy, key) for key in before if key not in inventory]
@@ -133,6 +168,7 @@ class EvidenceStore:
                 db.executemany("DELETE FROM holding WHERE repository = ? AND copy = ? AND key = ?", gone)
                 db.executemany("INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?)", new)
 
+    @_whole
     def catalog(self, repository: str) -> tuple[Snapshot, ...]:
         with self._reading() as db:
             rows = db.execute(
@@ -142,6 +178,7 @@ class EvidenceStore:
             )
             return tuple(_snapshot(row) for row in rows)
 
+    @_whole
     def record_snapshots(self, repository: str, snapshots: Iterable[Snapshot]) -> None:
         rows = [
             (repository, one.id, one.dataset, stamp(one.time), one.tree, one.run,
@@ -166,13 +203,16 @@ class EvidenceStore:
     def record_upload_verification(self, repository: str, copy: str, found: UploadVerification, at: datetime) -> None:
         self._record_fact(repository, copy, "upload_verification", found.value, at)
 
-    def _set_aside(self, run: str, reason: str) -> None:
+    def set_aside_torn(self, reason: str) -> None:
+        """Begin anew beside a torn file. What SQLite left beside that goes with it, or it would be played back."""
         self.close()
-        self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%SZ}")
-        self.path.rename(self.set_aside)
+        self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S.%fZ}")
+        for suffix in ("-journal", ""):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{self.set_aside}{suffix}")
         with self.set_aside.open("rb") as damaged:
             digest = hashlib.file_digest(damaged, "sha256").hexdigest()
-        self._append(run, "evidence.set_aside", {"sha256": digest, "file": self.set_aside.name, "reason": reason})
+        self._append("", "evidence.set_aside", {"sha256": digest, "file": self.set_aside.name, "reason": reason})
 
     def close(self) -> None:
         with self._lock:
@@ -182,6 +222,7 @@ class EvidenceStore:
 
     # The file
 
+    @_whole
     def _fact(self, repository: str, copy: str, name: str) -> tuple[str, datetime] | None:
         with self._reading() as db:
             row = db.execute(
@@ -190,6 +231,7 @@ class EvidenceStore:
             ).fetchone()
         return (row[0], _moment(row[1])) if row else None
 
+    @_whole
     def _record_fact(self, repository: str, copy: str, name: str, value: str, at: datetime) -> None:
         with self._writing() as db:
             db.execute(
@@ -199,36 +241,48 @@ class EvidenceStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            db = self._connection or self._open()
-        yield db
+        with self._reporting():
+            with self._lock:
+                db = self._connection or self._open()
+            yield db
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, on disk at its end, or nothing."""
-        with self._lock:
+        with self._reporting(), self._lock:
             db = self._connection or self._open()
             try:
                 db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.execute("COMMIT")
-            except sqlite3.OperationalError as error:
-                _roll_back(db)
-                raise DrtoolError(
-                    f"evidence cannot be written to {self.path}: {error}",
-                    hint="check room and rights of the state folder",
-                ) from error
             except BaseException:
                 _roll_back(db)
                 raise
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """What is the matter with the disk and not with the file, in drtool's words."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise DrtoolError(
+                f"evidence in {self.path} cannot be used: {error}",
+                hint="check room and rights of the state folder",
+            ) from error
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         # Transactions are begun and ended here, by hand; several threads share the connection under the lock.
-        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(SCHEMA)
+        db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            db.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMA} COMMIT"
+            )  # at once: two that begin may not wait for one another
+        except BaseException:
+            db.close()
+            raise
         self._connection = db
         return db
 
@@ -244,6 +298,13 @@ def _roll_back(db: sqlite3.Connection) -> None:
 def _event(row: tuple[Any, ...]) -> Event:
     seq, at, run, kind, body, previous, digest = row
     return Event(seq=seq, at=_moment(at), run=run, kind=kind, body=json.loads(body), previous=previous, hash=digest)
+
+
+def _last(row: tuple[Any, ...]) -> Event:
+    try:
+        return _event(row)
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"event {row[0]} cannot be read: {error}") from error
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:

@@ -98,9 +98,8 @@ def output(command: Command, *, limit: float) -> tuple[Ended, str]:
     return run(command, on_line=lines.append, overdue=lambda: time.monotonic() > end), "\n".join(lines)
 
 
-def pour(command: Command, out: int, *, limit: float | None) -> tuple[Ended, int]:
+def pour(command: Command, out: int, *, overdue: Callable[[], bool]) -> tuple[Ended, int]:
     """Run a program with its stdout poured into the file ``out``; how it ended, and how many bytes came."""
-    end = time.monotonic() + limit if limit else None
     poured = 0
 
     def take(stream: IO[str] | None) -> None:
@@ -108,8 +107,7 @@ def pour(command: Command, out: int, *, limit: float | None) -> tuple[Ended, int
         while stream and (moved := _move(stream.fileno(), out)):
             poured += moved
 
-    ended = _run(command, take, lambda line: None, lambda: bool(end and time.monotonic() > end), 0.5)
-    return ended, poured
+    return _run(command, take, lambda line: None, overdue, 0.5), poured
 
 
 def find(program: str, *, beside: Path | None = None) -> Path:
@@ -156,18 +154,23 @@ def _started(command: Command, env: Mapping[str, str], descriptors: Sequence[int
 
 
 def stop(child: subprocess.Popen[str]) -> None:
-    """End a program and everything it started: politely first, then for sure."""
-    if child.poll() is not None:
-        return
+    """End a program and everything it started, also what outlives it: politely first, then for sure."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, number)
-            child.wait(GRACE)
-        except ProcessLookupError:
+        if not _signal_group(child, number):
             return
-        except subprocess.TimeoutExpired:
-            continue
-        return
+        end = time.monotonic() + GRACE
+        while time.monotonic() < end and _signal_group(child, 0):
+            time.sleep(0.02)
+
+
+def _signal_group(child: subprocess.Popen[str], number: int) -> bool:
+    """Whether anything was left of the program's group to get the signal; 0 only asks."""
+    child.poll()  # a program that ended but was not waited for would still count
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class _Watchdog(threading.Thread):

@@ -30,6 +30,7 @@ MINIMUM = (0, 18, 0)  # exit codes 10 to 12, --stdin-from-command, check --json
 SOON = 120.0  # seconds for a command that only opens the repository
 CHECKED = 3600.0  # seconds for a check that reads no packs
 QUIET = 20.0  # seconds without progress after which the copy itself is asked whether it still answers
+PRODUCER = (sys.executable, "-P", "-m", "drtool.adapters.producer")  # -P: nothing is imported from where it runs
 UNREADABLE = 1000  # paths kept of those that could not be read
 
 ERRORS: Mapping[int, tuple[type[DrtoolError], str]] = {
@@ -80,7 +81,7 @@ class ResticProgram:
     def backup(
         self, copy: Copy, source: Source, *, tags: Sequence[str], parent: str | None, watch: Watch
     ) -> BackupSummary:
-        watched = _Watched(copy, watch, bytes_field="bytes_done", files_field="files_done")
+        watched = _Watched(copy.check_room, watch, bytes_field="bytes_done", files_field="files_done")
         with tempfile.TemporaryDirectory(dir=self._made(self._temporary)) as folder:
             report = Path(folder) / "producer.json"
             words = self._backup_words(source, tags, parent, report)
@@ -100,7 +101,7 @@ class ResticProgram:
     def restore(
         self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
     ) -> RestoreSummary:
-        watched = _Watched(copy, watch, bytes_field="bytes_restored", files_field="files_restored")
+        watched = _Watched(copy.marker, watch, bytes_field="bytes_restored", files_field="files_restored")
         words = [*_restore_words(snapshot, target, include), "--verify"]
         ended = process.run(
             self._command(copy, words),
@@ -128,6 +129,9 @@ class ResticProgram:
                 "--stdin-filename",
                 source.filename,
                 "--",
+                *PRODUCER,
+                str(report),
+                str(source.limit or 0),
                 *source.command,
             ]
         words += [word for pattern in source.exclude for word in ("--exclude", pattern)]
@@ -193,11 +197,11 @@ class _Watched:
     """Reads restic's JSON lines as they come: progress, errors, the summary.
 
     restic tries a dead endpoint for 15 minutes and has no option to limit that (restic issue 5763).
-    So when it makes no progress, the copy is asked itself; where that raises, restic is stopped.
+    So when it makes no progress, the copy is asked itself by ``ask``; where that raises, restic is stopped.
     """
 
-    def __init__(self, copy: Copy, watch: Watch, *, bytes_field: str, files_field: str) -> None:
-        self._copy, self._watch = copy, watch
+    def __init__(self, ask: Callable[[], object], watch: Watch, *, bytes_field: str, files_field: str) -> None:
+        self._ask, self._watch = ask, watch
         self._bytes, self._files = bytes_field, files_field
         self._last: tuple[Any, Any] | None = None
         self._moved = time.monotonic()
@@ -224,7 +228,7 @@ class _Watched:
         if time.monotonic() - self._moved < QUIET:
             return False
         try:
-            self._copy.marker()
+            self._ask()
         except DrtoolError as error:
             self.unreachable = error
             return True

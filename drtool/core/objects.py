@@ -137,12 +137,13 @@ def disputed(present: Mapping[str, Inventory], recorded: Mapping[str, Inventory]
 
 
 def agreeing(present: Mapping[str, Inventory], removed: frozenset[str] = frozenset()) -> Mapping[str, bool]:
-    """Whether each copy holds exactly what all copies together hold (verification level L0)."""
-    union: dict[str, int] = {}
-    for held in present.values():
-        union.update(held)
-    expected = _without(union, removed)
-    return {name: _without(held, removed) == expected for name, held in present.items()}
+    """Whether each copy holds exactly what all copies together hold (verification level L0).
+
+    Where two copies hold an object in different sizes, none agrees: which is right, only reading tells.
+    """
+    left = {name: _without(held, removed).items() for name, held in present.items()}
+    expected = {item for held in left.values() for item in held}
+    return {name: held == expected for name, held in left.items()}
 
 
 def total(inventory: Inventory) -> int:

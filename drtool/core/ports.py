@@ -181,6 +181,16 @@ class Evidence(Protocol):
     def events(self, *, run: str | None = None, kind: str | None = None) -> Iterable[Event]:
         """In order, oldest first, one at a time."""
 
+    def repository_id(self, repository: str) -> str | None:
+        """restic's id of the repository, if a copy of it was ever seen."""
+
+    def record_repository_id(self, repository: str, repository_id: str) -> None: ...
+
+    def unfinished(self, repository: str) -> bool:
+        """Whether the last run that wrote to the repository did not live to record what it wrote."""
+
+    def record_unfinished(self, repository: str, unfinished: bool) -> None: ...
+
     def recorded(self, repository: str) -> Mapping[str, Inventory]:
         """What each copy was known to hold after the last run that saw it."""
 

@@ -38,7 +38,7 @@ def assess(estate: Estate, outside: Outside) -> Status:
     protection: list[Protection] = []
     for repository in estate.repositories:
         outside.show.phase(f"looking at the copies of {repository}")
-        stock = take_stock(repository, outside.copies[repository], outside.evidence.recorded(repository))
+        stock = take_stock(repository, outside.copies[repository], outside.evidence)
         copies += copy_statuses(repository, stock, outside)
         protection += _protection(estate, repository, stock, outside)
         snapshots = _snapshots(repository, stock, outside)
@@ -60,7 +60,7 @@ def list_copies(estate: Estate, outside: Outside) -> tuple[CopyStatus, ...]:
     found: list[CopyStatus] = []
     for repository in estate.repositories:
         outside.show.phase(f"looking at the copies of {repository}")
-        stock = take_stock(repository, outside.copies[repository], outside.evidence.recorded(repository))
+        stock = take_stock(repository, outside.copies[repository], outside.evidence)
         for copy in outside.copies[repository]:
             if stock.facts[copy.name].reached:
                 probe(repository, copy, outside)

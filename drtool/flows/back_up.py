@@ -75,7 +75,7 @@ def plan_backup(estate: Estate, names: Sequence[str], outside: Outside) -> tuple
     plans = []
     for repository in dict.fromkeys(estate.datasets[name].repository for name in names):
         recorded = outside.evidence.recorded(repository)
-        stock = take_stock(repository, outside.copies[repository], recorded)
+        stock = take_stock(repository, outside.copies[repository], outside.evidence)
         plan = plan_replication(stock.present, recorded=recorded, altered=stock.altered)
         plans.append(
             RepositoryPlan(
@@ -103,7 +103,7 @@ class _RepositoryRun:
         copies = self.outside.copies[self.name]
         recorded = self.outside.evidence.recorded(self.name)
         self.outside.show.phase(f"looking at the copies of {self.name}")
-        stock = take_stock(self.name, copies, recorded)
+        stock = take_stock(self.name, copies, self.outside.evidence)
         self._record("backup.started", {"datasets": list(names), "copies": _states(stock)})
         require_one(self.name, stock, recorded)
         replication = Replication(
@@ -119,7 +119,9 @@ class _RepositoryRun:
             stock=stock,
             recorded=recorded,
             catalog=self.outside.evidence.catalog(self.name),
+            unfinished=self.outside.evidence.unfinished(self.name),
         )
+        self.outside.evidence.record_unfinished(self.name, True)
         outcomes = writing.write(names)
         with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
             listing = pool.submit(self._new_snapshots, writing)  # restic opens the repository meanwhile
@@ -130,6 +132,7 @@ class _RepositoryRun:
         outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
         done = _copies_done(self.name, stock, settled, final, writing)
         self._remember(settled, final, snapshots, done)
+        self.outside.evidence.record_unfinished(self.name, False)
         self._record("backup.finished", _evidence_of(outcomes, done))
         return [one for one in outcomes if one.dataset != ESTATE or one.outcome is not Outcome.DONE], done
 
@@ -150,7 +153,7 @@ class _RepositoryRun:
     def _replicate(self, writing: Writing) -> Settled:
         """Bring every other copy up to what was written, and the writers up to what the others had."""
         self.outside.show.phase("replicating")
-        after = take_stock(self.name, writing.writers, {}, fully=False)
+        after = take_stock(self.name, writing.writers, self.outside.evidence, fully=False)
         facts = {name: after.facts.get(name, facts) for name, facts in writing.stock.facts.items()}
         self._record("replication.started", {"writers": [copy.name for copy in writing.writers]})
         settled = writing.replication.settle(
@@ -164,7 +167,7 @@ class _RepositoryRun:
         """Names and sizes of every object in every copy, read anew: verification level L0."""
         self.outside.show.phase("comparing the copies")
         reached = [copy for copy in self.outside.copies[self.name] if copy.name in settled.present]
-        return take_stock(self.name, reached, {}, fully=False)
+        return take_stock(self.name, reached, self.outside.evidence, fully=False)
 
     def _new_snapshots(self, writing: Writing) -> Mapping[str, Snapshot]:
         """The snapshots of this run by id. restic is only asked where a tree is not known already."""
@@ -194,6 +197,8 @@ class _RepositoryRun:
         done: Sequence[CopyOutcome],
     ) -> None:
         evidence, now = self.outside.evidence, self.outside.clock.now()
+        for marker in (facts.marker for facts in final.facts.values() if facts.marker):
+            evidence.record_repository_id(self.name, marker.repository_id)
         for name, held in final.present.items():
             evidence.record(self.name, name, _to_record(name, held, settled.plan, evidence.recorded(self.name)))
         for copy in done:

@@ -43,8 +43,10 @@ class _Initialising:
     def run(self) -> tuple[Initialised, ...]:
         copies = self.outside.copies[self.repository]
         facts = {copy.name: look(copy) for copy in copies}
+        _refuse_mixture(list(facts.values()))
         found = [self._place(copy, facts[copy.name]) for copy in copies]
         first = self._first(copies, facts, found)
+        self.outside.evidence.record_repository_id(self.repository, first[1])
         return tuple(
             self._equip(copy, place, first) if place.result in ("empty", "repository") else place
             for copy, place in zip(copies, found, strict=True)
@@ -157,3 +159,17 @@ class _Initialising:
         keys = sorted(key for key in base.inventory()[0] if kind_of(key) in ("keys", "config"))
         for key in reversed(keys):
             copy.put(key, lambda key=key: base.open(key), expected_digest(key, config_sha256))  # type: ignore[misc]
+
+
+def _refuse_mixture(facts: Sequence[CopyFacts]) -> None:
+    """Copies that were initialised apart hold two repositories under one name."""
+    marked = [(one, one.marker) for one in facts if one.marker]
+    for one, marker in marked[1:]:
+        first, first_marker = marked[0]
+        if marker.repository_id != first_marker.repository_id:
+            raise CopyRefused(
+                f"{one.location} holds another repository than {first.location}"
+                f" ({marker.repository_id[:8]}, not {first_marker.repository_id[:8]})",
+                copy=one.copy,
+                hint="name a place of its own for each copy",
+            )

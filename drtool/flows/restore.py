@@ -38,7 +38,7 @@ def list_snapshots(
     for repository in dict.fromkeys(estate.datasets[name].repository for name in names):
         outside.show.phase(f"looking at the copies of {repository}")
         recorded = outside.evidence.recorded(repository)
-        stock = take_stock(repository, outside.copies[repository], recorded, fully=False)
+        stock = take_stock(repository, outside.copies[repository], outside.evidence, fully=False)
         require_one(repository, stock, recorded)
         known = known_snapshots(repository, outside, stock)
         found += [(one, holders(one, stock.present)) for one in known if one.dataset in names]
@@ -215,7 +215,7 @@ def _stock(repository: str, request: RestoreRequest, outside: Outside) -> Stock:
     if request.copy:
         copies = (_named(copies, request.copy),)
     recorded = outside.evidence.recorded(repository)
-    stock = take_stock(repository, copies, recorded, fully=False)
+    stock = take_stock(repository, copies, outside.evidence, fully=False)
     require_one(repository, stock, recorded)
     return stock
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from drtool.core.model import CopyFacts, Marker
+from drtool.core.model import CopyFacts
 from drtool.core.objects import Inventory, digest_of, disputed
-from drtool.core.ports import Copy
+from drtool.core.ports import Copy, Evidence
 from drtool.errors import CopyAbsent, DrtoolError, NoRepository, ObjectMissing
 
 
@@ -30,22 +30,21 @@ class Stock:
         return next((facts.marker.config_sha256 for facts in self.facts.values() if facts.marker), "")
 
 
-def take_stock(
-    repository: str, copies: Sequence[Copy], recorded: Mapping[str, Inventory], *, fully: bool = True
-) -> Stock:
+def take_stock(repository: str, copies: Sequence[Copy], evidence: Evidence, *, fully: bool = True) -> Stock:
     """Look at all copies at once. A copy that cannot be reached is a fact, not an error.
 
-    With ``fully``, objects of doubtful size and every ``config`` are read and hashed.
+    With ``fully``, objects of doubtful size (against the record, too) and every ``config`` are read and hashed.
     """
     if not copies:
         return Stock(facts={}, altered={})
     with ThreadPoolExecutor(len(copies), thread_name_prefix="stock") as pool:
         found = list(pool.map(look, copies))
-        facts = {one.copy: one for one in _of_one_repository(repository, found)}
+        known = evidence.repository_id(repository)
+        facts = {one.copy: one for one in _of_one_repository(repository, known, found)}
         stock = Stock(facts=facts, altered={})
         if not fully:
             return stock
-        doubts = disputed(stock.present, recorded)
+        doubts = disputed(stock.present, evidence.recorded(repository))
         reached = [copy for copy in copies if facts[copy.name].reached]
         altered = pool.map(lambda copy: _altered(copy, doubts.get(copy.name, frozenset()), facts[copy.name]), reached)
         return replace(stock, altered={copy.name: keys for copy, keys in zip(reached, altered, strict=True) if keys})
@@ -82,25 +81,33 @@ def expected_digest(key: str, config_sha256: str) -> str:
     return digest_of(key) or config_sha256
 
 
-def _of_one_repository(repository: str, found: Sequence[CopyFacts]) -> list[CopyFacts]:
-    """The same facts; a copy of another repository counts as not reached, and says so."""
-    first = next((facts.marker for facts in found if facts.marker and facts.marker.repository == repository), None)
-    return [_own_or_foreign(facts, facts.marker, first) for facts in found]
+def _of_one_repository(repository: str, known: str | None, found: Sequence[CopyFacts]) -> list[CopyFacts]:
+    """The same facts; a copy of another repository counts as not reached, and says so.
+
+    ``known`` is the repository's id as recorded; without a record, the first copy of that name tells it.
+    """
+    named = (facts.marker.repository_id for facts in found if facts.marker and facts.marker.repository == repository)
+    right = known or next(named, "")
+    return [facts if _is_own(facts, repository, right) else _foreign(facts) for facts in found]
 
 
-def _own_or_foreign(facts: CopyFacts, marker: Marker | None, first: Marker | None) -> CopyFacts:
-    if marker is None or (
-        first
-        and marker.copy == facts.copy
-        and (marker.repository, marker.repository_id) == (first.repository, first.repository_id)
-    ):
-        return facts
+def _is_own(facts: CopyFacts, repository: str, repository_id: str) -> bool:
+    marker = facts.marker
+    return marker is None or (marker.repository, marker.repository_id, marker.copy) == (
+        repository,
+        repository_id,
+        facts.copy,
+    )
+
+
+def _foreign(facts: CopyFacts) -> CopyFacts:
+    assert facts.marker is not None  # only a marker can say so
     return replace(
         facts,
         marker=None,
         inventory={},
-        reason=f"copy {facts.copy} in {facts.location} belongs to copy {marker.copy} of repository"
-        f" {marker.repository} ({marker.repository_id[:8]})",
+        reason=f"copy {facts.copy} in {facts.location} is copy {facts.marker.copy} of another repository"
+        f" ({facts.marker.repository} {facts.marker.repository_id[:8]})",
         hint="correct the place of this copy in the estate",
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drtool.core.model import ESTATE, BackupSummary, DatasetOutcome, Outcome, Snapshot
 from drtool.core.objects import EMPTY, Inventory, Plan, digest_of, key_of_snapshot, kind_of
-from drtool.core.ports import Copy, Restic, Source
+from drtool.core.ports import Copy, Progress, Restic, Source
 from drtool.documents.estate import CommandSource, Estate, FileSource, SqliteSource
 from drtool.errors import CopyRefused, CopyTrouble, DrtoolError, NoRepository, ResticFailed, SourceFailed
 from drtool.flows.outside import Outside
@@ -30,6 +31,7 @@ class Writing:
     stock: Stock
     recorded: Mapping[str, Inventory]
     catalog: Sequence[Snapshot]
+    unfinished: bool = False
     writers: list[Copy] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     parents: dict[str, Snapshot] = field(default_factory=dict)
@@ -50,16 +52,22 @@ class Writing:
         return [outcomes.get(name) or failed(name, trouble) for name in (*names, ESTATE)]
 
     def _write_to(self, copy: Copy, pending: Sequence[str], outcomes: dict[str, DatasetOutcome]) -> list[str]:
-        """What is still pending when the copy breaks; nothing, if it holds out."""
-        for position, name in enumerate(pending):
-            self.outside.show.phase(f"backing up {name} to {copy.name}")
+        """What is still pending when the copy breaks; nothing, if it holds out.
+
+        The estate's own documents go beside the datasets: all they cost is restic's start.
+        """
+        left = list(pending)
+        with ThreadPoolExecutor(1, thread_name_prefix="estate") as pool:
+            documents = pool.submit(self._dataset, copy, ESTATE)
             try:
-                outcomes[name] = self._dataset(copy, name)
+                for name in pending:
+                    self.outside.show.phase(f"backing up {name} to {copy.name}")
+                    outcomes[name] = documents.result() if name == ESTATE else self._dataset(copy, name)
+                    left.remove(name)
             except CopyTrouble as trouble:
                 self.outside.show.note(f"{trouble.message}; going on with the next copy")
                 self.replication.ledger.out[copy.name] = trouble
-                return list(pending[position:])
-        return []
+        return left
 
     def _dataset(self, copy: Copy, name: str) -> DatasetOutcome:
         try:
@@ -80,7 +88,7 @@ class Writing:
         parent = self._parent(name)
         self._record("snapshot.started", {"dataset": name, "copy": copy.name})
         try:
-            summary = self._restic_backup(copy, source, tags, parent)
+            summary = self._restic_backup(copy, name, source, tags, parent)
         except (ResticFailed, NoRepository) as error:
             return failed(name, error)
         self._record("snapshot.finished", {"dataset": name, "copy": copy.name, "snapshot": summary.snapshot})
@@ -90,19 +98,18 @@ class Writing:
         return _outcome(name, summary, files=bool(source.paths))
 
     def _restic_backup(
-        self, copy: Copy, source: Source, tags: Sequence[str], parent: Snapshot | None, *, again: bool = True
+        self, copy: Copy, name: str, source: Source, tags: Sequence[str], parent: Snapshot | None, *, again: bool = True
     ) -> BackupSummary:
         """One restic backup. Where it fails, the copy is examined: a broken one raises, a healed one is tried again."""
+        watch = self.outside.show.progress if name != ESTATE else _unwatched
         try:
-            return self._restic.backup(
-                copy, source, tags=tags, parent=parent.id if parent else None, watch=self.outside.show.progress
-            )
+            return self._restic.backup(copy, source, tags=tags, parent=parent.id if parent else None, watch=watch)
         except (ResticFailed, NoRepository):
             copy.marker()
             copy.check_room()
-            if not (again and self._heal_what_restic_reads(copy)):
+            if name == ESTATE or not again or not self._heal_what_restic_reads(copy):
                 raise
-            return self._restic_backup(copy, source, tags, parent, again=False)
+            return self._restic_backup(copy, name, source, tags, parent, again=False)
 
     def _heal_what_restic_reads(self, copy: Copy) -> bool:
         """Whether objects that restic reads at every start were found altered, and are whole again."""
@@ -149,22 +156,35 @@ class Writing:
             settled = self._settle(copy)
             if copy.name in self.replication.ledger.out:
                 continue
-            if self._unsound(copy, settled.plan):
-                self.replication.ledger.out[copy.name] = _damaged(copy, settled.plan)
+            trouble = self._unfit(copy, settled.plan)
+            if trouble:
+                self.replication.ledger.out[copy.name] = trouble
                 continue
             self.accepted |= settled.plan.lost.get(copy.name, frozenset())
             self.held = settled.present[copy.name]
             yield copy
 
+    def _unfit(self, copy: Copy, plan: Plan) -> CopyTrouble | None:
+        """Why restic must not or cannot write to this copy; restic itself would try a full disk for 15 minutes."""
+        if self._unsound(copy, plan):
+            return _damaged(copy, plan)
+        try:
+            copy.check_room()
+        except CopyTrouble as trouble:
+            return trouble
+        return None
+
     def _unsound(self, copy: Copy, plan: Plan) -> bool:
         """Whether anything refers to objects that no copy holds any more; restic's own check tells.
 
-        It does not read packs, so an altered one counts as needed.
+        It does not read packs, so an altered one counts as needed. It is also asked after a run that did
+        not live to record what it wrote, since what was lost of that nobody else knows.
         """
         lost = plan.lost.get(copy.name, frozenset())
         if plan.altered.get(copy.name):
             return True
-        return any(kind_of(key) != "snapshots" for key in lost) and not self._restic.check(copy)
+        doubtful = self.unfinished or any(kind_of(key) != "snapshots" for key in lost)
+        return doubtful and not self._restic.check(copy)
 
     def _why_none(self) -> DrtoolError:
         troubles = self.replication.ledger.out.values()
@@ -188,6 +208,10 @@ class Writing:
 
     def _record(self, kind: str, body: Mapping[str, object]) -> None:
         self.outside.evidence.append(self.run, kind, {"repository": self.repository, **body})
+
+
+def _unwatched(progress: Progress) -> None:
+    """The estate's documents are backed up beside a dataset, whose progress is the one to be seen."""
 
 
 def failed(name: str, error: DrtoolError) -> DatasetOutcome:
@@ -216,8 +240,9 @@ def _outcome(name: str, summary: BackupSummary, *, files: bool) -> DatasetOutcom
 
 def _damaged(copy: Copy, plan: Plan) -> CopyRefused:
     gone = plan.damage(copy.name) & plan.unhealable
+    what = f"{len(gone)} objects, such as {min(gone)}" if gone else "objects that its indexes name"
     return CopyRefused(
-        f"copy {copy.name} lacks {len(gone)} objects that no copy holds intact, such as {min(gone, default='none')}",
+        f"copy {copy.name} lacks {what}, and no copy holds them intact",
         copy=copy.name,
         hint=f"restic -r {copy.address().url} repair index (or repair packs), then: drtool backup",
     )

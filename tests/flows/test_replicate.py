@@ -44,11 +44,24 @@ def copy_with(name: str, objects: Iterable[tuple[str, bytes]]) -> MemoryCopy:
     return copy
 
 
+class Record:
+    """What the evidence knows of the last run, as far as a look at the copies asks for it."""
+
+    def __init__(self, held: dict[str, dict[str, int]] | None = None) -> None:
+        self.held = held or {}
+
+    def repository_id(self, repository: str) -> str:
+        return "1" * 64
+
+    def recorded(self, repository: str) -> dict[str, dict[str, int]]:
+        return self.held
+
+
 def settle(
     *copies: MemoryCopy, recorded: dict[str, list[tuple[str, bytes]]] | None = None
 ) -> tuple[Settled, Replication]:
     before = {name: {key: len(content) for key, content in held} for name, held in (recorded or {}).items()}
-    stock = take_stock("main", copies, before)
+    stock = take_stock("main", copies, Record(before))
     replication = Replication(copies, stock.config_sha256, watch=lambda progress: None, report=lambda copy, keys: None)
     return replication.settle(stock, before), replication
 
@@ -175,7 +188,7 @@ def test_streaming_never_sends_a_pack_altered_before_it_was_sent() -> None:
     with replication.streaming(first, ["second"]):
         first.files[PACKS[0][0]] = b"other bytes"
         first.files[PACKS[1][0]] = PACKS[1][1]
-    stock = take_stock("main", [first, second], {})
+    stock = take_stock("main", [first, second], Record())
     settled = replication.settle(stock, {})
     assert PACKS[0][0] not in second.files
     assert PACKS[1][0] in second.files
@@ -186,7 +199,7 @@ def test_a_copy_of_another_repository_is_not_touched() -> None:
     first, foreign = copy_with("first", WHOLE), MemoryCopy("second")
     foreign.mark(Marker(repository="other", repository_id="2" * 64, copy="second", copy_id="x", config_sha256="0" * 64))
     before = dict(foreign.files)
-    stock = take_stock("main", [first, foreign], {})
+    stock = take_stock("main", [first, foreign], Record())
     assert not stock.facts["second"].reached
     assert "other" in stock.facts["second"].reason
     settle(first, foreign)

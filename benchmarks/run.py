@@ -1,0 +1,55 @@
+"""Measure drtool side by side with plain restic, and write the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from measures import FULL, MEASURES, QUICK, Bench
+from programs import s3_server
+from table import markdown
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    options = _options()
+    size = QUICK if options.quick else FULL
+    # Below /var/tmp, which is on a disk where /tmp may be memory.
+    scratch = Path(tempfile.mkdtemp(prefix="drtool-bench-", dir=options.scratch))
+    try:
+        with s3_server(scratch / "server") as server:
+            bench = Bench(scratch=scratch, server=server, source=options.source.resolve(), size=size, say=_say)
+            for name in options.only or MEASURES:
+                MEASURES[name](bench)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    text = markdown(bench.figures, f"{size.bytes / 1e6:,.0f} MB mixed in {size.files:,} files", bench.source)
+    raw = {way: [asdict(took) for took in figures] for way, figures in bench.figures.items()}
+    sys.stdout.write(text)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "results.md").write_text(text)
+    (options.output / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the data, for development")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="one measure; may be repeated")
+    parser.add_argument("--source", type=Path, default=HERE.parent, help="the checkout to measure (this one)")
+    parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="on a disk, with 10 GB free")  # noqa: S108
+    parser.add_argument("--output", type=Path, default=HERE, help="where the results go")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.shop import Shop, change, fill
+from tests.servers import Rclone
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """A shop with a folder of files and no copy yet; nothing it started outlives the test."""
+    shop = Shop(folder=tmp_path / "shop")
+    fill(shop.source)
+    shop.add_files()
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def two(shop: Shop, rclone: Rclone) -> Shop:
+    """The usual estate: a disk first, a bucket second, both initialised."""
+    shop.add_directory("disk")
+    shop.add_bucket("offsite", rclone, rclone.bucket())
+    return shop.write().init()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, rclone: Rclone) -> Shop:
+    """The usual estate after two nights. It is only copied."""
+    shop = Shop(folder=tmp_path_factory.mktemp("template") / "shop")
+    fill(shop.source)
+    shop.add_files()
+    shop.add_directory("disk")
+    shop.add_bucket("offsite", rclone, rclone.bucket())
+    shop.write().init()
+    shop.run("backup", code=0)
+    change(shop.source, 1)
+    shop.run("backup", code=0)
+    return shop
+
+
+@pytest.fixture
+def grown(template: Shop, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
+    """The usual estate after two nights, to do with as one likes."""
+    shop = Shop(folder=tmp_path / "shop", before=template.source)
+    shop.bucket = rclone.bucket()
+    for source, target in (
+        (template.source, shop.source),
+        (template.state, shop.state),
+        (template.folders["disk"], shop.add_directory("disk")),
+        (template.folders["offsite"], shop.add_bucket("offsite", rclone, shop.bucket)),
+    ):
+        shutil.copytree(source, target, symlinks=True)
+    shop.add_files()
+    shop.write()
+    yield shop
+    shop.close()

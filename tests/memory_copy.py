@@ -1,0 +1,100 @@
+"""A copy in memory, for tests of flows. It has passed the same contract suite as the real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO
+
+from drtool.adapters.marker import absent, altered, decode, encode
+from drtool.core.model import Marker, UploadVerification
+from drtool.core.objects import Inventory, is_key
+from drtool.core.ports import Address
+from drtool.errors import CopyTrouble, ObjectMissing
+
+OWN = ("drtool", "data", "keys", "index", "snapshots", "locks")
+
+
+class MemoryCopy:
+    """See ``core.ports.Copy``. ``files`` is all that it holds; ``trouble``, once set, is what every act raises."""
+
+    def __init__(self, name: str, *, local: bool = True) -> None:
+        self.name, self.location, self.local = name, f"memory:{name}", local
+        self.files: dict[str, bytes] = {}
+        self.trouble: CopyTrouble | None = None
+        self._seen: frozenset[str] | None = None
+        self._lock = threading.Lock()
+
+    def address(self) -> Address:
+        return Address(url=self.location)
+
+    def marker(self) -> Marker:
+        found = self._files().get("drtool/copy.json")
+        if found is None:
+            raise absent(self.name, self.location)
+        return decode(found, self.name, self.location)
+
+    def mark(self, marker: Marker) -> None:
+        self._store("drtool/copy.json", encode(marker).encode())
+
+    def prepare(self) -> None:
+        self._files()
+
+    def occupied(self) -> str:
+        files = self._files()
+        if "config" in files:
+            return "repository"
+        foreign = {name.partition("/")[0] for name in files}.difference(OWN)
+        return f"other files ({min(foreign)})" if foreign else ""
+
+    def inventory(self) -> tuple[Inventory, int]:
+        files = self._files()
+        found = {key: len(content) for key, content in files.items() if is_key(key)}
+        return found, sum(name.startswith("locks/") for name in files)
+
+    def newcomers(self) -> Collection[str]:
+        packs = frozenset(name for name in self._files() if name.startswith("data/") and is_key(name))
+        before, self._seen = self._seen, packs
+        return packs - before if before is not None else ()
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        files = self._files()
+        if key not in files:
+            raise ObjectMissing(f"copy {self.name} has no {key}")
+        yield io.BytesIO(files[key])
+
+    def digest(self, key: str) -> str:
+        with self.open(key) as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+
+    def put(self, key: str, source: Callable[[], AbstractContextManager[BinaryIO]], sha256: str) -> None:
+        with source() as stream:
+            content = b"".join(iter(lambda: stream.read(1 << 20), b""))
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise altered(key)
+        self._store(key, content)
+
+    def probe(self) -> UploadVerification:
+        self._files()
+        return UploadVerification.LOCAL_HASH
+
+    def check_room(self) -> None:
+        self._files()
+
+    def sweep(self) -> None:
+        self._files()
+
+    def _store(self, name: str, content: bytes) -> None:
+        self._files()
+        with self._lock:
+            self.files[name] = content
+
+    def _files(self) -> dict[str, bytes]:
+        if self.trouble:
+            raise self.trouble
+        with self._lock:
+            return dict(self.files)
