@@ -76,6 +76,12 @@ class EvidenceStore:
         self._connection: sqlite3.Connection | None = None
         self.set_aside: Path | None = None
 
+    @_whole
+    def check_writable(self) -> None:
+        """Raises ``DrtoolError`` where nothing could be recorded."""
+        with self._writing():
+            pass
+
     # Events
 
     def append(self, run: str, kind: str, body: Mapping[str, Any]) -> Event:
@@ -264,7 +270,7 @@ class EvidenceStore:
         """What is the matter with the disk and not with the file, in drtool's words."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise DrtoolError(
                 f"evidence in {self.path} cannot be used: {error}",
                 hint="check room and rights of the state folder",

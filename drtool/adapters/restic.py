@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 import tempfile
 import time
@@ -27,10 +29,10 @@ from drtool.errors import (
 )
 
 MINIMUM = (0, 18, 0)  # exit codes 10 to 12, --stdin-from-command, check --json
-SOON = 120.0  # seconds for a command that only opens the repository
-CHECKED = 3600.0  # seconds for a check that reads no packs
 QUIET = 20.0  # seconds without progress after which the copy itself is asked whether it still answers
 PRODUCER = (sys.executable, "-P", "-m", "drtool.adapters.producer")  # -P: nothing is imported from where it runs
+STUCK = 600.0  # seconds without progress after which a restore from this copy is given up
+PACK = re.compile(r"\bpack ([0-9a-f]{64})\b")
 UNREADABLE = 1000  # paths kept of those that could not be read
 
 ERRORS: Mapping[int, tuple[type[DrtoolError], str]] = {
@@ -60,18 +62,30 @@ class ResticProgram:
         self._scan = scan
 
     def initialise(self, copy: Copy) -> None:
-        self._output(copy, ["init"])
+        self._output(copy, ["init"], ask=copy.occupied)  # there is no marker yet
 
     def repository_id(self, copy: Copy) -> str:
-        return str(json.loads(self._output(copy, ["cat", "config", "--no-lock"]))["id"])
+        return str(json.loads(self._output(copy, ["cat", "config", "--no-lock"], ask=copy.occupied))["id"])
 
     def unlock(self, copy: Copy) -> None:
         self._output(copy, ["unlock"])
 
-    def check(self, copy: Copy) -> bool:
-        """Without the cache, which would hide what is gone."""
-        ended, _ = process.output(self._command(copy, ["check", "--no-lock", "--no-cache"]), limit=CHECKED)
-        return ended.code == 0
+    def missing_packs(self, copy: Copy) -> frozenset[str]:
+        """By restic's check, without the cache, which would hide what is gone.
+
+        Its JSON has no field for missing packs (only for broken ones), so their ids are taken from its messages.
+        """
+        found: set[str] = set()
+        ended = process.run(
+            self._command(copy, ["check", "--no-lock", "--no-cache"]),
+            on_line=lambda line: None,
+            on_error=lambda line: found.update(PACK.findall(str(_json(line).get("message")))),
+            overdue=_Patience(copy.marker).overdue,
+        )
+        if ended.code not in (0, 1):
+            raise self._failure(copy, ended)
+        held, _ = copy.inventory()
+        return frozenset(pack for pack in found if f"data/{pack[:2]}/{pack}" not in held)
 
     def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
         only = ["--tag", tag] if tag else []
@@ -81,7 +95,7 @@ class ResticProgram:
     def backup(
         self, copy: Copy, source: Source, *, tags: Sequence[str], parent: str | None, watch: Watch
     ) -> BackupSummary:
-        watched = _Watched(copy.check_room, watch, bytes_field="bytes_done", files_field="files_done")
+        watched = _Watched(copy.check_room, watch, fields=("bytes_done", "files_done"))
         with tempfile.TemporaryDirectory(dir=self._made(self._temporary)) as folder:
             report = Path(folder) / "producer.json"
             words = self._backup_words(source, tags, parent, report)
@@ -101,7 +115,7 @@ class ResticProgram:
     def restore(
         self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
     ) -> RestoreSummary:
-        watched = _Watched(copy.marker, watch, bytes_field="bytes_restored", files_field="files_restored")
+        watched = _Watched(copy.marker, watch, fields=("bytes_restored", "files_restored"), stuck=STUCK)
         words = [*_restore_words(snapshot, target, include), "--verify"]
         ended = process.run(
             self._command(copy, words),
@@ -109,7 +123,7 @@ class ResticProgram:
             on_error=watched.error,
             overdue=watched.overdue,
         )
-        if watched.summary is None or watched.unreachable or ended.code not in (0, 1):
+        if watched.summary is None or watched.trouble or ended.code not in (0, 1):
             raise self._failure(copy, ended, watched)
         return _restored(watched.summary, reason=_message(ended) if ended.code else "")
 
@@ -171,15 +185,17 @@ class ResticProgram:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
-    def _output(self, copy: Copy, words: Sequence[str]) -> str:
-        ended, text = process.output(self._command(copy, words), limit=SOON)
+    def _output(self, copy: Copy, words: Sequence[str], *, ask: Callable[[], object] | None = None) -> str:
+        lines: list[str] = []
+        patience = _Patience(ask or copy.marker)
+        ended = process.run(self._command(copy, words), on_line=lines.append, overdue=patience.overdue)
         if ended.code:
-            raise self._failure(copy, ended, None)
-        return text
+            raise self._failure(copy, ended, patience)
+        return "\n".join(lines)
 
-    def _failure(self, copy: Copy, ended: process.Ended, watched: _Watched | None) -> DrtoolError:
-        if watched and watched.unreachable:
-            return watched.unreachable
+    def _failure(self, copy: Copy, ended: process.Ended, patience: _Patience | None = None) -> DrtoolError:
+        if patience and patience.trouble:
+            return patience.trouble
         if ended.stopped:
             message = f"copy {copy.name}: restic got no answer in time and was stopped"
             return CopyUnreachable(message, copy=copy.name, hint="check network and server")
@@ -193,47 +209,62 @@ class ResticProgram:
 CHANGES = ("files_new", "files_changed", "dirs_new", "dirs_changed", "tree_blobs", "data_blobs")
 
 
-class _Watched:
-    """Reads restic's JSON lines as they come: progress, errors, the summary.
+class _Patience:
+    """How long a silent restic is waited for.
 
     restic tries a dead endpoint for 15 minutes and has no option to limit that (restic issue 5763).
     So when it makes no progress, the copy is asked itself by ``ask``; where that raises, restic is stopped.
+    ``stuck`` is the number of seconds without progress after which it is stopped in any case.
     """
 
-    def __init__(self, ask: Callable[[], object], watch: Watch, *, bytes_field: str, files_field: str) -> None:
-        self._ask, self._watch = ask, watch
-        self._bytes, self._files = bytes_field, files_field
-        self._last: tuple[Any, Any] | None = None
-        self._moved = time.monotonic()
+    def __init__(self, ask: Callable[[], object], *, stuck: float = math.inf) -> None:
+        self._ask, self._stuck = ask, stuck
+        self._moved = self._asked = time.monotonic()
+        self.trouble: DrtoolError | None = None
+
+    def moved(self) -> None:
+        self._moved = self._asked = time.monotonic()
+
+    def overdue(self) -> bool:
+        now = time.monotonic()
+        if now - self._asked < QUIET:
+            return False
+        try:
+            self._ask()
+        except DrtoolError as error:
+            self.trouble = error
+            return True
+        self._asked = time.monotonic()
+        return now - self._moved > self._stuck
+
+
+class _Watched(_Patience):
+    """Reads restic's JSON lines as they come: progress, errors, the summary."""
+
+    def __init__(
+        self, ask: Callable[[], object], watch: Watch, *, fields: tuple[str, str], stuck: float = math.inf
+    ) -> None:
+        super().__init__(ask, stuck=stuck)
+        self._watch, self._fields = watch, fields
+        self._last: tuple[Any, ...] = ()
         self.summary: dict[str, Any] | None = None
         self.items: list[str] = []
-        self.unreachable: DrtoolError | None = None
 
     def line(self, text: str) -> None:
         message = _json(text)
         if message.get("message_type") == "summary":
             self.summary = message
         elif message.get("message_type") == "status":
-            now = (message.get(self._bytes, 0), message.get(self._files, 0))
+            now = tuple(message.get(name, 0) for name in self._fields)
             if now != self._last:
-                self._last, self._moved = now, time.monotonic()
+                self._last = now
+                self.moved()
             self._watch(Progress(done=now[0], files=now[1], total=message.get("total_bytes", 0)))
 
     def error(self, text: str) -> None:
         message = _json(text)
         if message.get("message_type") == "error" and message.get("item") and len(self.items) < UNREADABLE:
             self.items.append(str(message["item"]))
-
-    def overdue(self) -> bool:
-        if time.monotonic() - self._moved < QUIET:
-            return False
-        try:
-            self._ask()
-        except DrtoolError as error:
-            self.unreachable = error
-            return True
-        self._moved = time.monotonic()
-        return False
 
 
 def find_restic(environ: Mapping[str, str]) -> Path:

@@ -26,7 +26,7 @@ class SqliteDatabases:
             raise SourceFailed(f"database {database} cannot be copied: {error}") from error
         if problem != "ok":
             target.unlink(missing_ok=True)
-            raise SourceFailed(f"database {database} is damaged: {problem}")
+            raise SourceFailed(f"database {database} is not fit to be backed up: {problem}")
 
 
 def _copy(database: Path, target: Path) -> str:
@@ -44,4 +44,6 @@ def _copy(database: Path, target: Path) -> str:
     ):
         source.backup(copy, progress=give_up)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
+        if not copy.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            return "it holds no table"
         return str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])

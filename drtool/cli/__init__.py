@@ -85,7 +85,9 @@ def main() -> None:
         code = end.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        code = _complain(2, error.format_message(), f"{context.command_path} --help" if context else "", machine)
+        code = _complain(
+            2, _as_ours(error.format_message()), f"{context.command_path} --help" if context else "", machine
+        )
     except DocumentInvalid as error:
         for problem in error.problems:
             _say(problem)
@@ -109,6 +111,11 @@ def _complain(code: int, message: str, hint: str, machine: bool) -> int:
     else:
         _say(f"drtool: {message}" + (f"\nhint: {hint}" if hint else ""))
     return code
+
+
+def _as_ours(message: str) -> str:
+    """click's sentences as drtool writes its own: small letter, no full stop."""
+    return message[:1].lower() + message[1:].rstrip(".")
 
 
 def _say(text: str) -> None:

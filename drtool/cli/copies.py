@@ -26,7 +26,7 @@ def copies() -> None:
 def list_all(settings: Settings) -> int:
     """Show each copy's state and medium, and how its uploads are verified (tried out anew)."""
     estate = open_estate(settings)
-    with open_outside(settings, estate) as outside:
+    with open_outside(settings, estate, reads=True) as outside:
         found = list_copies(estate, outside)
     good = all(one.state is CopyState.HEALTHY for one in found)
     answer(settings, lambda: machine.copies_document(found), lambda words: words.show_copies(found), good=good)

@@ -26,7 +26,7 @@ def snapshots(settings: Settings, datasets: tuple[str, ...]) -> int:
     """Show what can be restored, and from which copies."""
     estate = open_estate(settings)
     names = named_datasets(estate, datasets)
-    with open_outside(settings, estate) as outside:
+    with open_outside(settings, estate, reads=True) as outside:
         found = list_snapshots(estate, names, outside)
     answer(settings, lambda: machine.snapshots_document(found), lambda words: words.show_snapshots(found), good=False)
     return 0
@@ -46,7 +46,7 @@ def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
     estate = open_estate(settings)
     named_datasets(estate, (asked["dataset"],))
     request = _request(asked, over=yes)
-    with open_outside(settings, estate) as outside:
+    with open_outside(settings, estate, reads=True) as outside:
         plan = plan_restore(estate, request, outside)
         outcome = None if dry_run else bring_back(plan, outside)
     if outcome is None:

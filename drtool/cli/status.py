@@ -21,7 +21,7 @@ def status(settings: Settings, html: Path | None) -> int:
     Ends with 21 when a policy is violated, or when it cannot be told.
     """
     estate = open_estate(settings)
-    with open_outside(settings, estate) as outside:
+    with open_outside(settings, estate, reads=True) as outside:
         found = assess(estate, outside)
     if html:
         from drtool.render.page import write_status_page

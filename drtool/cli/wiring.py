@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from drtool.core.ports import Copy, Restic
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import DeclaredMedium, Estate, FileSource, Secret, SqliteSource
 from drtool.documents.loader import find_estate, load_estate
+from drtool.errors import DrtoolError
 from drtool.flows.outside import Outside
 from drtool.render.show import show_for
 
@@ -39,29 +41,50 @@ def open_evidence(settings: Settings, estate: Estate) -> EvidenceStore:
 
 
 @contextmanager
-def open_outside(settings: Settings, estate: Estate, *, patient: bool = False) -> Iterator[Outside]:
-    """Everything that flows may touch. With ``patient``, outages are waited for as long as the estate says."""
-    state = state_folder(settings, estate.site)
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    locks = FileLocks(state / "locks")
-    evidence = open_evidence(settings, estate)
+def open_outside(
+    settings: Settings, estate: Estate, *, patient: bool = False, reads: bool = False
+) -> Iterator[Outside]:
+    """Everything that flows may touch. With ``patient``, outages are waited for as long as the estate says.
+
+    A command that only ``reads`` goes on without a record where the state folder cannot be written to:
+    in an incident it often cannot, and nothing needed for a restore lies only there.
+    """
     show = show_for(quiet=settings.quiet or settings.as_json)
-    outside = Outside(
-        clock=SystemClock(),
-        evidence=evidence,
-        locks=locks,
-        spool=StateSpool(state / "spool"),
-        media=EstateMedia(estate),
-        databases=SqliteDatabases(),
-        copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
-        restic=_restics(estate, state, locks, scan=show.watched),
-        show=show,
-    )
+    with ExitStack() as stack:
+        stack.callback(show.close)
+        state = state_folder(settings, estate.site)
+        try:
+            evidence = _opened(state)
+        except DrtoolError as error:
+            if not reads:
+                raise
+            show.note(f"{error.message}; going on without a record")
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drtool-")))
+            evidence = _opened(state)
+        stack.callback(evidence.close)
+        locks = FileLocks(state / "locks")
+        yield Outside(
+            clock=SystemClock(),
+            evidence=evidence,
+            locks=locks,
+            spool=StateSpool(state / "spool"),
+            media=EstateMedia(estate),
+            databases=SqliteDatabases(),
+            copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
+            restic=_restics(estate, state, locks, scan=show.watched),
+            show=show,
+        )
+
+
+def _opened(state: Path) -> EvidenceStore:
     try:
-        yield outside
-    finally:
-        show.close()
-        evidence.close()
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DrtoolError(f"state folder {state} cannot be used: {why}", hint="name another by --state") from error
+    evidence = EvidenceStore(state / "evidence.db", SystemClock())
+    evidence.check_writable()
+    return evidence
 
 
 def state_folder(settings: Settings, site: str) -> Path:

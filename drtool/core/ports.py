@@ -145,8 +145,8 @@ class Restic(Protocol):
     def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         """What a restore would bring. Writes nothing."""
 
-    def check(self, copy: Copy) -> bool:
-        """Whether restic finds everything that indexes and snapshots refer to; packs are not read."""
+    def missing_packs(self, copy: Copy) -> frozenset[str]:
+        """The packs that the copy's indexes name and that are not there: restic would build on them."""
 
     def unlock(self, copy: Copy) -> None:
         """Remove the locks of dead processes; living ones stay."""

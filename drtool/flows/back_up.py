@@ -181,7 +181,8 @@ class _RepositoryRun:
         }  # fmt: skip
         if len(known) == len(writing.summaries):
             return known
-        for copy in writing.writers:
+        gone = writing.replication.ledger.gone()
+        for copy in (one for one in writing.writers if one.name not in gone):
             try:
                 listed = self.outside.restic(self.name).snapshots(copy, tag=f"run:{self.run}")
             except DrtoolError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, RestoreSummary, Snapshot
@@ -124,7 +125,8 @@ def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, dict[str, Resto
         else:
             if parts[name].complete:
                 if not plan.request.over:
-                    _finish(target.rename(_complete(plan)), plan.request.target)
+                    target.rename(_complete(plan))
+                    _finish(_complete(plan), plan.request.target)
                 return name, parts
             trouble = ResticFailed(f"copy {name} is damaged: {parts[name].reason}", hint="drtool copies list")
         outside.show.note(f"copy {name} could not bring everything back: {trouble.message}")
@@ -144,12 +146,13 @@ def _from_one(plan: RestorePlan, name: str, target: Path, outside: Outside) -> R
 def _begin(plan: RestorePlan) -> Path:
     """The folder to restore into; what an earlier run of the same restore left is gone on with."""
     target = plan.request.target
-    target.mkdir(parents=True, exist_ok=True)
     partial = target / f"{PARTIAL}{_tag(plan)}"
-    for stale in target.glob(f"{PARTIAL}*"):
-        if stale != partial:
-            shutil.rmtree(stale)
-    partial.mkdir(mode=0o700, exist_ok=True)
+    with _reporting(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for stale in target.glob(f"{PARTIAL}*"):
+            if stale != partial:
+                shutil.rmtree(stale)
+        partial.mkdir(mode=0o700, exist_ok=True)
     return partial
 
 
@@ -159,9 +162,20 @@ def _complete(plan: RestorePlan) -> Path:
 
 def _finish(complete: Path, target: Path) -> None:
     """Move everything up. Cut off in the middle, the next run moves the rest."""
-    for entry in sorted(complete.iterdir()):
-        entry.rename(target / entry.name)
-    complete.rmdir()
+    with _reporting(target):
+        for entry in sorted(complete.iterdir()):
+            entry.rename(target / entry.name)
+        complete.rmdir()
+
+
+@contextmanager
+def _reporting(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be written to: {(error.strerror or str(error)).lower()}", hint="choose another directory"
+        ) from error
 
 
 def _tag(plan: RestorePlan) -> str:

@@ -135,6 +135,8 @@ class Writing:
             there = tuple(str(path) for path in what.paths if path.exists() or path.is_symlink())
             if not there:
                 raise SourceFailed(f"dataset {name}: nothing found at {', '.join(map(str, what.paths))}")
+            if all(_is_empty_folder(path) for path in what.paths if str(path) in there):
+                raise SourceFailed(f"dataset {name}: nothing is in {', '.join(there)}; is its file system mounted?")
             missing = tuple(path for path in what.paths if str(path) not in there)
             yield Source(paths=there, exclude=tuple(what.exclude), one_file_system=what.one_file_system), missing
         elif isinstance(what, SqliteSource):
@@ -166,25 +168,24 @@ class Writing:
 
     def _unfit(self, copy: Copy, plan: Plan) -> CopyTrouble | None:
         """Why restic must not or cannot write to this copy; restic itself would try a full disk for 15 minutes."""
-        if self._unsound(copy, plan):
-            return _damaged(copy, plan)
         try:
+            if needed := self._needed_and_gone(copy, plan):
+                return _damaged(copy, needed)
             copy.check_room()
         except CopyTrouble as trouble:
             return trouble
         return None
 
-    def _unsound(self, copy: Copy, plan: Plan) -> bool:
-        """Whether anything refers to objects that no copy holds any more; restic's own check tells.
+    def _needed_and_gone(self, copy: Copy, plan: Plan) -> frozenset[str]:
+        """Objects of the copy that no copy holds intact and that restic would build on.
 
-        It does not read packs, so an altered one counts as needed. It is also asked after a run that did
-        not live to record what it wrote, since what was lost of that nobody else knows.
+        What was lost is only asked for where something was, and after a run that did not live to record what
+        it wrote, since of that nobody knows what was lost. Whatever was altered counts.
         """
-        lost = plan.lost.get(copy.name, frozenset())
-        if plan.altered.get(copy.name):
-            return True
-        doubtful = self.unfinished or any(kind_of(key) != "snapshots" for key in lost)
-        return doubtful and not self._restic.check(copy)
+        altered = plan.altered.get(copy.name, frozenset())
+        if not altered and not self.unfinished and not plan.lost.get(copy.name):
+            return frozenset()
+        return altered | {f"data/{pack[:2]}/{pack}" for pack in self._restic.missing_packs(copy)}
 
     def _why_none(self) -> DrtoolError:
         troubles = self.replication.ledger.out.values()
@@ -208,6 +209,10 @@ class Writing:
 
     def _record(self, kind: str, body: Mapping[str, object]) -> None:
         self.outside.evidence.append(self.run, kind, {"repository": self.repository, **body})
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _unwatched(progress: Progress) -> None:
@@ -238,13 +243,11 @@ def _outcome(name: str, summary: BackupSummary, *, files: bool) -> DatasetOutcom
     )
 
 
-def _damaged(copy: Copy, plan: Plan) -> CopyRefused:
-    gone = plan.damage(copy.name) & plan.unhealable
-    what = f"{len(gone)} objects, such as {min(gone)}" if gone else "objects that its indexes name"
+def _damaged(copy: Copy, needed: frozenset[str]) -> CopyRefused:
     return CopyRefused(
-        f"copy {copy.name} lacks {what}, and no copy holds them intact",
+        f"copy {copy.name} needs {len(needed)} objects that no copy holds intact, such as {min(needed)}",
         copy=copy.name,
-        hint=f"restic -r {copy.address().url} repair index (or repair packs), then: drtool backup",
+        hint=f"restic -r {copy.address().url} repair index (or: repair packs ID), then: drtool backup",
     )
 
 
