@@ -418,6 +418,7 @@ class S3Copy:
         import botocore.session
 
         session = botocore.session.Session(profile=self._credentials.profile)
+        session.register_component("data_loader", _only_s3())
         if self._credentials.file:
             session.set_config_variable("credentials_file", str(self._credentials.file))
             session.set_config_variable("profile", self._credentials.profile or "default")
@@ -431,6 +432,17 @@ class S3Copy:
             ipaddress.ip_address(host)
             return True
         return host == "localhost"
+
+
+def _only_s3() -> Any:
+    """botocore's loader of its service descriptions, without the walk through four hundred services' folders."""
+    from botocore.loaders import Loader
+
+    class OnlyS3(Loader):
+        def list_available_services(self, type_name: str) -> list[str]:
+            return ["s3"]
+
+    return OnlyS3()
 
 
 class _NotAsSent(CopyUnreachable):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache
@@ -62,6 +63,9 @@ def open_outside(
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drtool-")))
             evidence = _opened(state)
         stack.callback(evidence.close)
+        # restic is asked for its version while the copies are looked at
+        asking = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="restic"))
+        program = asking.submit(find_restic, os.environ)
         locks = FileLocks(state / "locks")
         yield Outside(
             clock=SystemClock(),
@@ -71,7 +75,7 @@ def open_outside(
             media=EstateMedia(estate),
             databases=SqliteDatabases(),
             copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
-            restic=_restics(estate, state, locks, scan=show.watched),
+            restic=_restics(estate, program, state, locks, scan=show.watched),
             show=show,
         )
 
@@ -155,16 +159,14 @@ def _copy(
     return copy
 
 
-def _restics(estate: Estate, state: Path, locks: FileLocks, *, scan: bool) -> Callable[[str], Restic]:
-    @cache
-    def program() -> Path:
-        return find_restic(os.environ)
-
+def _restics(
+    estate: Estate, program: Future[Path], state: Path, locks: FileLocks, *, scan: bool
+) -> Callable[[str], Restic]:
     @cache
     def restic(repository: str) -> Restic:
         secret = estate.repositories[repository].password
         return ResticProgram(
-            program(),
+            program.result(),
             password=lambda: _password(secret),
             site=estate.site,
             state=state,
