@@ -88,6 +88,10 @@ class CopyRefused(CopyTrouble):
     """The copy answered and refused (key, permission, missing bucket); trying again cannot help."""
 
 
+class MarkerDamaged(CopyRefused):
+    """What lies at the place of the marker is none."""
+
+
 class CopyFull(CopyRefused):
     """The medium of the copy has no room left."""
 

@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from drtool.adapters.marker import absent, altered, decode, encode
 from drtool.core.model import Marker, UploadVerification
 from drtool.core.objects import Inventory, is_key
 from drtool.core.ports import Address
-from drtool.errors import CopyFull, CopyRefused, CopyTrouble, CopyUnreachable, ObjectMissing
+from drtool.errors import CopyFull, CopyRefused, CopyTrouble, CopyUnreachable, ObjectAltered, ObjectMissing
 
 CHUNK = 1 << 20
 ROOM = 32 << 20  # bytes that must fit before a copy counts as writable: two of restic's packs
@@ -99,9 +99,11 @@ class DirectoryCopy:
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
-        with self._reporting(key), (self.path / key).open("rb", buffering=0) as stream:
+        with self._reporting(key):
+            stream = Readable(self.path / key)
+        with stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            yield stream
+            yield cast(BinaryIO, stream)
 
     def digest(self, key: str) -> str:
         with self.open(key) as stream:
@@ -173,6 +175,27 @@ class DirectoryCopy:
         if error.errno in (errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN):
             return CopyUnreachable(text, copy=self.name, hint="check the mount")
         return CopyRefused(text, copy=self.name, hint=f"check the disk and the rights of {self.path}")
+
+
+class Readable(io.FileIO):
+    """A file of an object. What cannot be read is as good as altered: it is healed from another copy."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return super().read(-1 if size is None else size) or b""
+        except OSError as error:
+            raise self._altered(error) from error
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            return super().readinto(buffer) or 0
+        except OSError as error:
+            raise self._altered(error) from error
+
+    def _altered(self, error: OSError) -> ObjectAltered:
+        return ObjectAltered(
+            f"{self.name!s} cannot be read: {(error.strerror or str(error)).lower()}", hint="drtool backup"
+        )
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS fact (
     PRIMARY KEY (repository, copy, name)) STRICT, WITHOUT ROWID;
 """
 
+TORN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -60,6 +61,8 @@ def _whole(
         try:
             return method(store, *args, **kwargs)
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) not in TORN:
+                raise
             store.set_aside_torn(str(error))
             return method(store, *args, **kwargs)
 

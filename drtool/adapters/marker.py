@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from drtool.core.model import Marker
-from drtool.errors import CopyAbsent, CopyRefused, ObjectAltered
+from drtool.errors import CopyAbsent, MarkerDamaged, ObjectAltered
 
 
 def encode(marker: Marker) -> str:
@@ -14,12 +14,12 @@ def encode(marker: Marker) -> str:
 
 
 def decode(text: str | bytes, copy: str, location: str) -> Marker:
-    """Raises ``CopyRefused`` for anything that is not a marker."""
+    """Raises ``MarkerDamaged`` for anything that is not a marker."""
     try:
         fields = json.loads(text)
         return Marker(**{name: str(fields[name]) for name in Marker.__dataclass_fields__})
     except (ValueError, KeyError, TypeError):
-        raise CopyRefused(
+        raise MarkerDamaged(
             f"copy {copy}: its marker in {location} is damaged",
             copy=copy,
             hint="drtool copies init writes it anew",
@@ -35,4 +35,4 @@ def absent(copy: str, location: str) -> CopyAbsent:
 
 
 def altered(key: str) -> ObjectAltered:
-    return ObjectAltered(f"{key} is altered: its bytes do not match its name", hint="drtool heal")
+    return ObjectAltered(f"{key} is altered: its bytes do not match its name", hint="drtool backup")

@@ -115,7 +115,12 @@ class ResticProgram:
     def restore(
         self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
     ) -> RestoreSummary:
-        watched = _Watched(copy.marker, watch, fields=("bytes_restored", "files_restored"), stuck=STUCK)
+        watched = _Watched(
+            copy.marker,
+            watch,
+            fields=("bytes_restored", "files_restored", "bytes_skipped", "files_skipped"),
+            stuck=STUCK,
+        )
         words = [*_restore_words(snapshot, target, include), "--verify"]
         ended = process.run(
             self._command(copy, words),
@@ -125,7 +130,7 @@ class ResticProgram:
         )
         if watched.summary is None or watched.trouble or ended.code not in (0, 1):
             raise self._failure(copy, ended, watched)
-        return _restored(watched.summary, reason=_message(ended) if ended.code else "")
+        return _restored(watched.summary, reason=next(iter(watched.messages), _message(ended)) if ended.code else "")
 
     def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         words = [*_restore_words(snapshot, Path("/nonexistent/drtool"), include), "--dry-run"]
@@ -242,18 +247,20 @@ class _Watched(_Patience):
     """Reads restic's JSON lines as they come: progress, errors, the summary."""
 
     def __init__(
-        self, ask: Callable[[], object], watch: Watch, *, fields: tuple[str, str], stuck: float = math.inf
+        self, ask: Callable[[], object], watch: Watch, *, fields: tuple[str, ...], stuck: float = math.inf
     ) -> None:
         super().__init__(ask, stuck=stuck)
         self._watch, self._fields = watch, fields
         self._last: tuple[Any, ...] = ()
         self.summary: dict[str, Any] | None = None
         self.items: list[str] = []
+        self.messages: list[str] = []
 
     def line(self, text: str) -> None:
         message = _json(text)
         if message.get("message_type") == "summary":
             self.summary = message
+            self._stuck = math.inf  # what follows is restic's verification, of which it tells no progress
         elif message.get("message_type") == "status":
             now = tuple(message.get(name, 0) for name in self._fields)
             if now != self._last:
@@ -263,7 +270,10 @@ class _Watched(_Patience):
 
     def error(self, text: str) -> None:
         message = _json(text)
-        if message.get("message_type") == "error" and message.get("item") and len(self.items) < UNREADABLE:
+        if message.get("message_type") != "error" or len(self.messages) >= UNREADABLE:
+            return
+        self.messages.append(str((message.get("error") or message).get("message", "")).strip())
+        if message.get("item"):
             self.items.append(str(message["item"]))
 
 

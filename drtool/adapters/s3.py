@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import ipaddress
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from drtool.adapters.directory import Readable
 from drtool.adapters.marker import absent, altered, decode, encode
 from drtool.core.model import Marker, UploadVerification
 from drtool.core.objects import Inventory, is_key
@@ -246,9 +246,9 @@ class S3Copy:
             try:
                 s3.put_object(Bucket=self.place.bucket, Key=f"{self._root}drtool/probe", Body=body, **cast(Any, claims))
             except s3.exceptions.ClientError as error:
-                if _status(error) >= 500:
-                    raise
-                return True
+                if _code(error) in NOT_AS_SENT or _status(error) == 400:
+                    return True
+                raise
             return False
 
         if instead is None:
@@ -343,6 +343,8 @@ class S3Copy:
     def _failure(self, error: Exception, key: str) -> DrtoolError:
         from botocore import exceptions as aws
 
+        if isinstance(inner := getattr(error, "kwargs", {}).get("error"), DrtoolError):
+            return inner  # what the body raised while it was read
         where = f"copy {self.name} at {self.place.endpoint}"
         if isinstance(error, aws.ClientError):
             return self._answered(error, where, key)
@@ -362,10 +364,13 @@ class S3Copy:
                 copy=self.name,
                 hint="check `credentials:` of this copy",
             )
+        if isinstance(error, OSError):
+            why = (error.strerror or str(error)).lower()
+            return CopyRefused(f"copy {self.name}: {why} in {self._spool}", copy=self.name, hint="make room there")
         raise error
 
     def _answered(self, error: Any, where: str, key: str) -> DrtoolError:
-        code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
+        code, status = _code(error), _status(error)
         if code == "NoSuchBucket":
             return CopyRefused(f"{where}: bucket {self.place.bucket} does not exist", copy=self.name, hint=HINTS[code])
         if key and (code in MISSING or status == 404):
@@ -435,12 +440,12 @@ class S3Copy:
 
 
 def _only_s3() -> Any:
-    """botocore's loader of its service descriptions, without the walk through four hundred services' folders."""
+    """botocore's loader of service descriptions, without the walk through four hundred services' folders."""
     from botocore.loaders import Loader
 
     class OnlyS3(Loader):
         def list_available_services(self, type_name: str) -> list[str]:
-            return ["s3"]
+            return ["s3", "sts", "sso", "sso-oidc"]  # the others are for profiles that take on a role
 
     return OnlyS3()
 
@@ -449,11 +454,11 @@ class _NotAsSent(CopyUnreachable):
     """The server got other bytes than were named; unless ours are wrong, sending again helps."""
 
 
-class _WideReads(io.FileIO):
+class _WideReads(Readable):
     """A file that hands out a mebibyte at a time: http.client would ask for 16 KiB."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(max(size, CHUNK) if size is not None and size > 0 else -1) or b""
+        return super().read(max(size, CHUNK) if size is not None and size > 0 else -1)
 
 
 def _check(body: _WideReads, key: str, sha256: str) -> str:
@@ -466,6 +471,10 @@ def _check(body: _WideReads, key: str, sha256: str) -> str:
     if strong.hexdigest() != sha256:
         raise altered(key)
     return base64.b64encode(weak.digest()).decode()
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _status(error: Any) -> int:

@@ -89,6 +89,7 @@ def install(settings: Settings, kind: Kind | None, root: Path, start: time) -> N
     """Write the schedule and switch it on. Safe to repeat; the other kind's files are removed."""
     kind = kind or _kind_of(root)
     estate = open_estate(settings)
+    _refuse_unknown_passwords(estate)
     setting = _setting(settings, estate, start)
     wanted = _compared(kind, setting, root)
     _refuse_foreign(wanted)
@@ -112,6 +113,16 @@ def install(settings: Settings, kind: Kind | None, root: Path, start: time) -> N
         *_ways_to_look(kind, setting),
     ]
     answer(settings, lambda: document, lambda _: click.echo(_bytes("\n".join(words))))
+
+
+def _refuse_unknown_passwords(estate: Estate) -> None:
+    """A job knows neither this shell's environment nor a unit's credentials that nobody gives it."""
+    for name, repository in estate.repositories.items():
+        if repository.password.env or repository.password.credential:
+            raise UsageError(
+                f"the scheduled run could not know the password of repository {name}",
+                hint="name it by {file: PATH} or {command: [PROGRAM]} in the estate",
+            )
 
 
 @command("drtool schedule remove", name="remove")

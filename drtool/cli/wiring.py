@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,7 +51,7 @@ def open_outside(
     A command that only ``reads`` goes on without a record where the state folder cannot be written to:
     in an incident it often cannot, and nothing needed for a restore lies only there.
     """
-    show = show_for(quiet=settings.quiet or settings.as_json)
+    show = show_for(quiet=settings.quiet)
     with ExitStack() as stack:
         stack.callback(show.close)
         state = state_folder(settings, estate.site)
@@ -77,6 +78,7 @@ def open_outside(
             copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
             restic=_restics(estate, program, state, locks, scan=show.watched),
             show=show,
+            operator=os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name,
         )
 
 

@@ -119,8 +119,8 @@ Watch = Callable[[Progress], None]
 class Restic(Protocol):
     """The restic program on one repository, through any one of its copies.
 
-    Every call has a time limit. A copy that stops answering raises ``CopyUnreachable`` within the
-    copy's patience. Raises ``WrongPassword``, ``NoRepository``, ``Locked`` and ``ResticFailed``.
+    A copy that stops answering raises ``CopyUnreachable`` within the copy's patience; while it answers, a call
+    may take as long as it needs. Raises ``WrongPassword``, ``NoRepository``, ``Locked`` and ``ResticFailed``.
     """
 
     def initialise(self, copy: Copy) -> None:

@@ -199,7 +199,7 @@ _STATE_WORDS: Mapping[CopyState, str] = MappingProxyType(
 def _state_hint(copy: CopyStatus) -> str:
     match copy.state:
         case CopyState.DAMAGED:
-            return f"`drtool heal {copy.copy}`"
+            return "`drtool backup`"
         case CopyState.ABSENT:
             return f"mount the medium of {copy.copy}, or begin a new copy with `drtool copies init`"
         case _:
@@ -342,7 +342,7 @@ def _encrypted(one: Protection) -> Judged:
     way = _TRANSPORTS.get(one.transport)
     if one.opaque is False:
         reason = "what lies there can be read without a password: it is no restic repository"
-        hint = f"begin the copy anew in an empty place: `drtool copies init {one.copy}`"
+        hint = f"begin the copy anew in an empty place: `drtool copies init --refill {one.copy}`"
         return Judged(subject=subject, verdict=Verdict.FAIL, reason=reason, hint=hint)
     if one.transport == "http":
         reason = "its traffic crosses the network without TLS"

@@ -28,12 +28,17 @@ def choose_snapshot(
             few = "no" if not fitting else "more than one"
             raise NoSnapshot(f"{few} snapshot of {dataset} begins with {named}", hint=f"drtool snapshots {dataset}")
         return fitting[0]
-    fitting = [one for one in own if at is None or one.time <= at]
+    fitting = [one for one in worth_having(own) if at is None or one.time <= at]
     if not fitting:
         oldest = f"{own[0].time:%Y-%m-%d %H:%M} UTC"
         raise NoSnapshot(f"dataset {dataset} has no snapshot that old; the oldest is of {oldest}",
                          hint=f"drtool snapshots {dataset}")  # fmt: skip
     return fitting[-1]
+
+
+def worth_having(snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    """Those with files in them: an empty one, as of a disk that was not mounted, must not hide the last good one."""
+    return [one for one in snapshots if one.files] or snapshots
 
 
 def holders(snapshot: Snapshot, present: Mapping[str, Inventory]) -> tuple[str, ...]:

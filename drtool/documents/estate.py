@@ -187,7 +187,7 @@ class CommandSource(Part):
 
     argv: Annotated[CommandLine, Field(description="The program and its arguments; no shell")]
     filename: Annotated[PlainFileName, Field(description="The name of the output inside the snapshot")]
-    timeout: Annotated[Duration | None, Field(description="How long the program may run")] = None
+    timeout: Annotated[Duration, Field(description="How long the program may run")] = timedelta(hours=12)
 
 
 class Retention(Part):

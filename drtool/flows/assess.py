@@ -20,6 +20,7 @@ from drtool.core.model import (
 from drtool.core.objects import Plan, agreeing, key_of_snapshot, plan_replication, total
 from drtool.core.ports import Copy
 from drtool.core.rules import judge
+from drtool.core.selection import worth_having
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import Dataset, Estate
 from drtool.errors import DrtoolError
@@ -157,7 +158,8 @@ def _dataset(
 
 def _holding(copy: str, own: Sequence[Snapshot], stock: Stock, dataset: Dataset, now: datetime) -> Holding:
     held = stock.present.get(copy, {})
-    newest = max((one for one in own if key_of_snapshot(one.id) in held), key=lambda one: one.time, default=None)
+    there = worth_having([one for one in own if key_of_snapshot(one.id) in held])
+    newest = max(there, key=lambda one: one.time, default=None)
     age = now - newest.time if newest else None
     return Holding(copy=copy, newest=newest, age=age, fresh=age is not None and age <= dataset.rpo)
 

@@ -76,6 +76,7 @@ def plan_backup(estate: Estate, names: Sequence[str], outside: Outside) -> tuple
     for repository in dict.fromkeys(estate.datasets[name].repository for name in names):
         recorded = outside.evidence.recorded(repository)
         stock = take_stock(repository, outside.copies[repository], outside.evidence)
+        require_one(repository, stock, recorded)
         plan = plan_replication(stock.present, recorded=recorded, altered=stock.altered)
         plans.append(
             RepositoryPlan(
@@ -132,12 +133,13 @@ class _RepositoryRun:
         outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
         done = _copies_done(self.name, stock, settled, final, writing)
         self._remember(settled, final, snapshots, done)
-        self.outside.evidence.record_unfinished(self.name, False)
+        # a copy that was not seen may have lost what the unfinished run wrote to it
+        self.outside.evidence.record_unfinished(self.name, len(final.present) < len(copies) and writing.unfinished)
         self._record("backup.finished", _evidence_of(outcomes, done))
         return [one for one in outcomes if one.dataset != ESTATE or one.outcome is not Outcome.DONE], done
 
     def _clear(self, stock: Stock, replication: Replication) -> None:
-        """What killed runs left behind: half-written files, and restic's locks of dead processes."""
+        """What killed runs left behind half-written."""
         for copy in self.outside.copies[self.name]:
             facts = stock.facts[copy.name]
             if not facts.reached:
@@ -145,8 +147,6 @@ class _RepositoryRun:
             try:
                 copy.sweep()
                 ensure_probed(self.name, copy, self.outside)
-                if facts.locks:
-                    self.outside.restic(self.name).unlock(copy)
             except CopyTrouble as trouble:
                 replication.ledger.out[copy.name] = trouble
 
@@ -203,7 +203,7 @@ class _RepositoryRun:
         for name, held in final.present.items():
             evidence.record(self.name, name, _to_record(name, held, settled.plan, evidence.recorded(self.name)))
         for copy in done:
-            if copy.agrees:
+            if copy.agrees and len(final.present) >= min(2, len(done)):
                 evidence.record_verified(self.name, copy.copy, Verified(level="L0", at=now))
         held_somewhere = {key for held in final.present.values() for key in held}
         evidence.record_snapshots(
@@ -242,7 +242,7 @@ def _copy_done(
     ledger, name = writing.replication.ledger, facts.copy
     stored, held = ledger.stored.get(name, set()), final.present.get(name, EMPTY)
     trouble = ledger.out.get(name)
-    damage = settled.plan.damage(name)
+    damage = settled.plan.damage(name) | (settled.damage.get(name, frozenset()) - stored)
     reason = trouble.message if trouble else facts.reason
     if not reason and damage:
         reason = f"{len(damage)} objects are lost or altered, and no copy holds them intact"

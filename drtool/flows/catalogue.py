@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from drtool.core.model import Snapshot
 from drtool.core.objects import key_of_snapshot, kind_of
 from drtool.core.ports import Copy
+from drtool.errors import DrtoolError
 from drtool.flows.outside import Outside
 from drtool.flows.take_stock import Stock
 
@@ -16,11 +17,18 @@ def known_snapshots(repository: str, outside: Outside, stock: Stock) -> tuple[Sn
     wanted = {key for held in stock.present.values() for key in held if kind_of(key) == "snapshots"}
     catalog = outside.evidence.catalog(repository)
     unknown = wanted - {key_of_snapshot(one.id) for one in catalog}
+    trouble: DrtoolError | None = None
     for copy in _sources(outside.copies[repository], stock):
         if unknown & stock.present[copy.name].keys():
-            listed = outside.restic(repository).snapshots(copy, tag=None)
+            try:
+                listed = outside.restic(repository).snapshots(copy, tag=None)
+            except DrtoolError as error:
+                trouble = error
+                continue
             outside.evidence.record_snapshots(repository, listed)
             unknown -= {key_of_snapshot(one.id) for one in listed}
+    if unknown and trouble:
+        raise trouble
     return tuple(one for one in outside.evidence.catalog(repository) if key_of_snapshot(one.id) in wanted)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from drtool.core.model import CopyFacts, Initialised, Marker
 from drtool.core.objects import kind_of
 from drtool.core.ports import Copy
-from drtool.errors import CopyRefused, DrtoolError, UsageError, WrongPassword
+from drtool.errors import CopyRefused, DrtoolError, MarkerDamaged, UsageError, WrongPassword
 from drtool.flows.outside import Outside
 from drtool.flows.take_stock import expected_digest, look
 
@@ -60,7 +61,8 @@ class _Initialising:
             return replace(place, result="already")
         try:
             if not facts.absent:
-                copy.marker()  # raises what `look` met
+                with suppress(MarkerDamaged):  # what lies there shows whose it is, and a new marker is written
+                    copy.marker()  # raises what `look` met
             held = copy.occupied()
         except DrtoolError as error:
             return replace(place, reason=error.message, hint=error.hint)
@@ -109,6 +111,12 @@ class _Initialising:
                 raise UsageError(
                     f"no copy of {self.repository} can be initialised: {found[0].reason}", hint=found[0].hint
                 )
+            unseen = next((place for place in found if place.result == "failed"), None)
+            if unseen:
+                raise UsageError(
+                    f"copy {unseen.copy} could not be looked at, and may hold the repository: {unseen.reason}",
+                    hint=unseen.hint,
+                )
             usable = empty[:1]
             usable[0].prepare()
             restic.initialise(usable[0])
@@ -151,7 +159,8 @@ class _Initialising:
             return replace(place, result="failed", reason=error.message, hint=error.hint)
         now = self.outside.clock.now()
         self.outside.evidence.record_upload_verification(self.repository, copy.name, verification, now)
-        self.outside.evidence.record(self.repository, copy.name, copy.inventory()[0])
+        if copy.name in self.refill or copy.name not in self.outside.evidence.recorded(self.repository):
+            self.outside.evidence.record(self.repository, copy.name, copy.inventory()[0])
         return replace(place, result="adopted" if place.result == "repository" else "created")
 
     def _seed(self, base: Copy, copy: Copy, config_sha256: str) -> None:

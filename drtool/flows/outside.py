@@ -21,3 +21,4 @@ class Outside:
     copies: Mapping[str, tuple[Copy, ...]]
     restic: Callable[[str], Restic]
     show: Show
+    operator: str  # who acts, for the record

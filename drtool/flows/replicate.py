@@ -12,7 +12,7 @@ from queue import SimpleQueue
 
 from drtool.core.objects import Inventory, Plan, Send, plan_replication
 from drtool.core.ports import Copy, Progress
-from drtool.errors import CopyFull, CopyTrouble, DrtoolError, ObjectAltered, ObjectMissing
+from drtool.errors import CopyAbsent, CopyTrouble, CopyUnreachable, DrtoolError, ObjectAltered, ObjectMissing
 from drtool.flows.take_stock import Stock, expected_digest
 
 WORKERS = 4  # objects under way at once; more does not help on two cores
@@ -29,11 +29,14 @@ class Ledger:
     stored: dict[str, set[str]] = field(default_factory=dict)
     altered: dict[str, set[str]] = field(default_factory=dict)
     out: dict[str, CopyTrouble] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def gone(self) -> set[str]:
-        """The copies that cannot even be read; a full one can."""
-        return {name for name, trouble in self.out.items() if not isinstance(trouble, CopyFull)}
+        """The copies that cannot even be read; one that is full, read-only or not fit to be written to can."""
+        with self.lock:
+            lost = {name for name, trouble in self.out.items() if isinstance(trouble, CopyUnreachable | CopyAbsent)}
+            return lost | self.unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,8 @@ class Replication:
         except CopyTrouble as trouble:
             with self.ledger.lock:
                 self.ledger.out.setdefault(trouble.copy, trouble)
+                if trouble.copy == send.source:
+                    self.ledger.unreadable.add(send.source)
             return False
         with self.ledger.lock:
             self.ledger.stored.setdefault(send.target, set()).add(send.key)
@@ -185,9 +190,12 @@ class Replication:
         sizes = {key: size for held in present.values() for key, size in held.items()}
         for name in self.ledger.gone():
             present.pop(name, None)
-        for name, keys in self.ledger.altered.items():
+        with self.ledger.lock:  # streaming may be under way
+            found = {name: set(keys) for name, keys in self.ledger.altered.items()}
+            brought = {name: set(keys) for name, keys in self.ledger.stored.items()}
+        for name, keys in found.items():
             altered.setdefault(name, set()).update(keys)
-        for name, keys in self.ledger.stored.items():
+        for name, keys in brought.items():
             altered.get(name, set()).difference_update(keys)
             if name in present:
                 present[name].update((key, sizes[key]) for key in keys if key in sizes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,10 +19,12 @@ from drtool.documents.estate import Estate
 from drtool.errors import (
     CopyTrouble,
     DrtoolError,
+    Locked,
     NoRepository,
     NoSnapshot,
     ResticFailed,
     UsageError,
+    WrongPassword,
 )
 from drtool.flows.catalogue import known_snapshots
 from drtool.flows.outside import Outside
@@ -57,8 +61,7 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     sources = _sources(repository, snapshot, stock, outside)
     files, size = snapshot.files, snapshot.bytes
     if request.include:
-        first = _named(outside.copies[repository], sources[0])
-        would = outside.restic(repository).restore_size(first, snapshot.id, include=request.include)
+        would = _size_of_part(repository, sources, snapshot, request.include, outside)
         files, size = would.files + would.kept_files, would.bytes + would.kept_bytes
         if not files:
             raise NoSnapshot(
@@ -78,10 +81,29 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     return plan
 
 
+def _size_of_part(
+    repository: str, sources: Sequence[str], snapshot: Snapshot, include: Sequence[str], outside: Outside
+) -> RestoreSummary:
+    """As told by the first copy that can tell."""
+    trouble: DrtoolError = NoSnapshot("no copy holds it")
+    for name in sources:
+        try:
+            copy = _named(outside.copies[repository], name)
+            return outside.restic(repository).restore_size(copy, snapshot.id, include=include)
+        except (ResticFailed, CopyTrouble, NoRepository, WrongPassword) as error:
+            trouble = error
+    raise trouble
+
+
 def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
     """Restore from the first copy that can; what is half done stays apart until all of it is verified."""
     run, start, request = uuid.uuid4().hex, outside.clock.monotonic(), plan.request
-    body = {"dataset": request.dataset, "snapshot": plan.snapshot.id, "sources": list(plan.sources)}
+    body = {
+        "dataset": request.dataset,
+        "snapshot": plan.snapshot.id,
+        "sources": list(plan.sources),
+        "by": outside.operator,
+    }
     outside.evidence.append(run, "restore.started", body)
     try:
         source, parts = _from_any(plan, outside)
@@ -113,14 +135,18 @@ def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, dict[str, Resto
     if _complete(plan).exists():
         _finish(_complete(plan), plan.request.target)
         return plan.sources[0], {plan.sources[0]: RestoreSummary(kept_files=plan.files, kept_bytes=plan.bytes)}
-    target = plan.request.target if plan.request.over else _begin(plan)
+    with _begun(plan) as target:
+        return _from_each(plan, target, outside)
+
+
+def _from_each(plan: RestorePlan, target: Path, outside: Outside) -> tuple[str, dict[str, RestoreSummary]]:
     parts: dict[str, RestoreSummary] = {}
     trouble: DrtoolError = NoSnapshot("no copy holds it")
     for name in plan.sources:
         outside.show.phase(f"restoring {plan.request.dataset} from {name}")
         try:
             parts[name] = _from_one(plan, name, target, outside)
-        except (ResticFailed, CopyTrouble, NoRepository) as error:
+        except (ResticFailed, CopyTrouble, NoRepository, WrongPassword) as error:
             trouble = error
         else:
             if parts[name].complete:
@@ -128,8 +154,10 @@ def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, dict[str, Resto
                     target.rename(_complete(plan))
                     _finish(_complete(plan), plan.request.target)
                 return name, parts
-            trouble = ResticFailed(f"copy {name} is damaged: {parts[name].reason}", hint="drtool copies list")
-        outside.show.note(f"copy {name} could not bring everything back: {trouble.message}")
+            trouble = ResticFailed(
+                f"copy {name} did not bring everything: {parts[name].reason}", hint="drtool copies list"
+            )
+        outside.show.note(trouble.message)
     raise trouble
 
 
@@ -143,17 +171,28 @@ def _from_one(plan: RestorePlan, name: str, target: Path, outside: Outside) -> R
 # The target: what is not finished lies apart, below a name that says what it belongs to
 
 
-def _begin(plan: RestorePlan) -> Path:
-    """The folder to restore into; what an earlier run of the same restore left is gone on with."""
-    target = plan.request.target
-    partial = target / f"{PARTIAL}{_tag(plan)}"
-    with _reporting(target):
-        target.mkdir(parents=True, exist_ok=True)
-        for stale in target.glob(f"{PARTIAL}*"):
-            if stale != partial:
-                shutil.rmtree(stale)
-        partial.mkdir(mode=0o700, exist_ok=True)
-    return partial
+@contextmanager
+def _begun(plan: RestorePlan) -> Iterator[Path]:
+    """The folder to restore into, held against another restore.
+
+    What an earlier run of the same restore left is gone on with.
+    """
+    partial = plan.request.target if plan.request.over else _partial(plan)
+    with _reporting(plan.request.target):
+        partial.mkdir(parents=True, exist_ok=True, mode=0o755 if plan.request.over else 0o700)
+        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(f"another restore works in {partial}", hint="wait for it, or restore elsewhere") from None
+        yield partial
+    finally:
+        os.close(descriptor)
+
+
+def _partial(plan: RestorePlan) -> Path:
+    return plan.request.target / f"{PARTIAL}{_tag(plan)}"
 
 
 def _complete(plan: RestorePlan) -> Path:
@@ -185,18 +224,18 @@ def _tag(plan: RestorePlan) -> str:
 
 def _check_target(plan: RestorePlan) -> None:
     target, dataset = plan.request.target, plan.request.dataset
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is not a directory", hint=f"drtool restore {dataset} --to DIRECTORY")
-    if plan.request.over:
-        return
-    foreign = sorted(entry.name for entry in target.iterdir() if not _ours(entry, plan)) if target.exists() else []
-    if foreign and not _complete(plan).exists():
-        raise UsageError(
-            f"{target} is not empty: it holds {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}",
-            hint="restore into an empty directory, or write over what is there with --yes",
-        )
-    begun = _size(target / f"{PARTIAL}{_tag(plan)}") if plan.free < plan.bytes + SPARE else 0
-    if plan.free + begun < plan.bytes + SPARE:
+    with _reporting(target):
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"{target} is not a directory", hint=f"drtool restore {dataset} --to DIRECTORY")
+        foreign = sorted(entry.name for entry in target.iterdir() if not _ours(entry, plan)) if target.exists() else []
+        if foreign and not plan.request.over and not _complete(plan).exists():
+            raise UsageError(
+                f"{target} is not empty: it holds {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}",
+                hint="restore into an empty directory, or write over what is there with --yes",
+            )
+        begun = target if plan.request.over else _partial(plan)
+        room = plan.free if plan.free >= plan.bytes + SPARE else plan.free + _size(begun)
+    if room < plan.bytes + SPARE:
         raise UsageError(
             f"{target} has room for {_gigabytes(plan.free)}, and {dataset} needs {_gigabytes(plan.bytes)}",
             hint="restore to another disk by --to, or a part of it by --include",
@@ -204,11 +243,16 @@ def _check_target(plan: RestorePlan) -> None:
 
 
 def _ours(entry: Path, plan: RestorePlan) -> bool:
-    return entry.name.startswith(PARTIAL) or entry == _complete(plan) or entry.name == "lost+found"
+    return entry in (_partial(plan), _complete(plan)) or entry.name == "lost+found"
 
 
 def _free(target: Path) -> int:
     """Bytes that can still be written where the target is or will be."""
+    with _reporting(target):
+        return _free_at(target)
+
+
+def _free_at(target: Path) -> int:
     existing = next(place for place in (target, *target.parents) if place.exists())
     return shutil.disk_usage(existing).free
 

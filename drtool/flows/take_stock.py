@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from drtool.core.model import CopyFacts
 from drtool.core.objects import Inventory, digest_of, disputed
 from drtool.core.ports import Copy, Evidence
-from drtool.errors import CopyAbsent, DrtoolError, NoRepository, ObjectMissing
+from drtool.errors import CopyAbsent, DrtoolError, NoRepository, ObjectAltered, ObjectMissing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ def _altered(copy: Copy, doubtful: frozenset[str], facts: CopyFacts) -> frozense
 def _intact(copy: Copy, key: str, config_sha256: str) -> bool:
     try:
         return copy.digest(key) == expected_digest(key, config_sha256)
-    except ObjectMissing:
+    except (ObjectMissing, ObjectAltered):
         return False
     except DrtoolError:
         return True  # it could not be read now; the next act on this copy will say why

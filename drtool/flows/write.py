@@ -66,7 +66,8 @@ class Writing:
                     left.remove(name)
             except CopyTrouble as trouble:
                 self.outside.show.note(f"{trouble.message}; going on with the next copy")
-                self.replication.ledger.out[copy.name] = trouble
+                with self.replication.ledger.lock:
+                    self.replication.ledger.out[copy.name] = trouble
         return left
 
     def _dataset(self, copy: Copy, name: str) -> DatasetOutcome:
@@ -75,6 +76,10 @@ class Writing:
                 outcome = self._snapshot(copy, name, source)
         except SourceFailed as error:
             return failed(name, error)
+        except OSError as error:
+            return failed(
+                name, SourceFailed(f"dataset {name}: {error.filename}: {(error.strerror or str(error)).lower()}")
+            )
         if missing:
             return replace(outcome, outcome=Outcome.INCOMPLETE, reason=f"not found: {', '.join(map(str, missing))}")
         return outcome
@@ -90,6 +95,7 @@ class Writing:
         try:
             summary = self._restic_backup(copy, name, source, tags, parent)
         except (ResticFailed, NoRepository) as error:
+            self._record("snapshot.failed", {"dataset": name, "copy": copy.name})
             return failed(name, error)
         self._record("snapshot.finished", {"dataset": name, "copy": copy.name, "snapshot": summary.snapshot})
         self.summaries[name] = summary
@@ -117,7 +123,8 @@ class Writing:
         altered = {key for key in small if copy.digest(key) != digest_of(key)}
         if not altered:
             return False
-        self.replication.ledger.altered.setdefault(copy.name, set()).update(altered)
+        with self.replication.ledger.lock:
+            self.replication.ledger.altered.setdefault(copy.name, set()).update(altered)
         settled = self._settle(copy)
         return copy.name in settled.present and not settled.plan.damage(copy.name)
 
@@ -144,7 +151,7 @@ class Writing:
                 self.outside.databases.copy_sqlite(what.path, folder / what.path.name)
                 yield Source(paths=(what.path.name,), folder=folder), ()
         elif isinstance(what, CommandSource):
-            limit = what.timeout.total_seconds() if what.timeout else None
+            limit = what.timeout.total_seconds()
             yield Source(command=tuple(what.argv), filename=what.filename, limit=limit), ()
 
     # Which copy
@@ -162,6 +169,8 @@ class Writing:
             if trouble:
                 self.replication.ledger.out[copy.name] = trouble
                 continue
+            if self.stock.facts[copy.name].locks:
+                self._restic.unlock(copy)  # those of dead processes; a living one stays and is waited for
             self.accepted |= settled.plan.lost.get(copy.name, frozenset())
             self.held = settled.present[copy.name]
             yield copy
@@ -180,10 +189,11 @@ class Writing:
         """Objects of the copy that no copy holds intact and that restic would build on.
 
         What was lost is only asked for where something was, and after a run that did not live to record what
-        it wrote, since of that nobody knows what was lost. Whatever was altered counts.
+        it wrote, since of that nobody knows what was lost. The same without any record. Whatever was altered counts.
         """
         altered = plan.altered.get(copy.name, frozenset())
-        if not altered and not self.unfinished and not plan.lost.get(copy.name):
+        doubtful = self.unfinished or copy.name not in self.recorded
+        if not altered and not doubtful and not plan.lost.get(copy.name):
             return frozenset()
         return altered | {f"data/{pack[:2]}/{pack}" for pack in self._restic.missing_packs(copy)}
 

@@ -31,9 +31,14 @@ class Lines:
     def progress(self, progress: Progress) -> None: ...
 
     def note(self, text: str) -> None:
-        sys.stderr.write(f"note: {text}\n")
+        sys.stderr.write(f"note: {printable(text)}\n")
 
     def close(self) -> None: ...
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: file names come from web roots."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
 
 
 def show_for(*, quiet: bool) -> Show:

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.table import Table
@@ -28,6 +28,7 @@ from drtool.core.model import (
     Verdict,
 )
 from drtool.core.ports import Progress as Facts
+from drtool.render.show import printable
 
 COLOURS = {
     "done": "green", "healthy": "green", "pass": "green",
@@ -226,6 +227,11 @@ def describe(medium: Medium) -> str:
     what = ", ".join(medium.devices or medium.ids) or medium.kind
     where = " on this machine" if medium.machine and medium.kind == "object-store" else ""
     return f"{what}{where}{' (declared)' if medium.declared else ''}"
+
+
+def escape(text: str) -> str:
+    """Outside text as data: no markup of rich's, and nothing that a terminal would obey."""
+    return markup.escape(printable(text))
 
 
 def _dataset_row(one: DatasetOutcome) -> tuple[str, ...]:

@@ -182,17 +182,15 @@ def test_a_repository_tells_its_id(repository: DirectoryCopy, restic: ResticProg
     assert len(restic.repository_id(repository)) == 64
 
 
-def test_a_check_misses_a_pack_that_is_gone(restic: ResticProgram, tmp_path: Path) -> None:
+def test_a_pack_that_is_gone_and_still_named_by_an_index_is_missing(restic: ResticProgram, tmp_path: Path) -> None:
     copy = DirectoryCopy("disk", tmp_path / "copy")
     copy.prepare()
     restic.initialise(copy)
     backup(restic, copy, command("echo rows"))
-    assert restic.check(copy)
-    next((tmp_path / "copy" / "data").rglob("*/" + "?" * 64)).unlink()
-    assert not restic.check(copy)
-
-
-# Which program
+    assert restic.missing_packs(copy) == frozenset()
+    pack = next(path for path in (tmp_path / "copy" / "data").rglob("*") if path.is_file())
+    pack.unlink()
+    assert restic.missing_packs(copy) == {pack.name}
 
 
 def fake(path: Path, says: str) -> Path:

@@ -120,7 +120,7 @@ def test_a_damaged_database_is_refused(database: Path, tmp_path: Path) -> None:
     content = bytearray(database.read_bytes())
     content[5 * 4096 : 9 * 4096] = b"\xff" * (4 * 4096)
     database.write_bytes(content)
-    with pytest.raises(SourceFailed, match=r"shop\.db is damaged"):
+    with pytest.raises(SourceFailed, match=r"shop\.db is not fit"):
         SqliteDatabases().copy_sqlite(database, tmp_path / "copy.db")
 
 

@@ -133,7 +133,7 @@ def test_a_copy_too_many_that_falls_out_does_no_harm_but_is_named() -> None:
     ("state", "verdict", "words", "hint"),
     [
         (CopyState.ABSENT, Verdict.FAIL, "offsite is absent", "drtool copies init"),
-        (CopyState.DAMAGED, Verdict.FAIL, "offsite is damaged", "drtool heal offsite"),
+        (CopyState.DAMAGED, Verdict.FAIL, "offsite is damaged", "drtool backup"),
         (CopyState.UNKNOWN, Verdict.UNKNOWN, "offsite could not be looked at", "drtool copies list"),
         (CopyState.BEHIND, Verdict.PASS, "disk and offsite", ""),
         (CopyState.HEALTHY, Verdict.PASS, "disk and offsite", ""),
