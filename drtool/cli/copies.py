@@ -42,7 +42,7 @@ def init(settings: Settings, refill: tuple[str, ...], wait: float) -> int:
     _check_names(estate, refill)
     with open_outside(settings, estate) as outside:
         done = [one for name in estate.repositories for one in initialise(name, outside, wait=wait, refill=refill)]
-    good = all(one.result != "failed" for one in done)
+    good = all(one.result not in ("unreachable", "failed") for one in done)
     answer(
         settings,
         lambda: {"copies": [asdict(one) for one in done]},

@@ -345,7 +345,10 @@ class RepositoryPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Initialised:
-    """What became of one copy: ``created``, ``adopted`` (restic's files were there), ``already`` or ``failed``."""
+    """What became of one copy: ``created``, ``adopted`` (restic's files were there), ``already``,
+
+    ``unreachable`` or ``failed``.
+    """
 
     repository: str
     copy: str

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from drtool.core.model import CopyFacts, Initialised, Marker
 from drtool.core.objects import kind_of
 from drtool.core.ports import Copy
-from drtool.errors import CopyRefused, DrtoolError, MarkerDamaged, UsageError, WrongPassword
+from drtool.errors import CopyRefused, CopyUnreachable, DrtoolError, MarkerDamaged, UsageError, WrongPassword
 from drtool.flows.outside import Outside
 from drtool.flows.take_stock import expected_digest, look
 
@@ -54,7 +54,7 @@ class _Initialising:
         )
 
     def _place(self, copy: Copy, facts: CopyFacts) -> Initialised:
-        """What is at the place of a copy: ``already``, ``empty``, a ``repository`` without marker, or ``failed``."""
+        """What is there: ``already`` a copy, ``empty``, a ``repository`` without marker, ``unreachable``, ``failed``."""
         place = Initialised(repository=self.repository, copy=copy.name, location=copy.location, result="failed")
         if facts.marker:
             self._refuse_foreign(copy, facts.marker)
@@ -65,7 +65,8 @@ class _Initialising:
                     copy.marker()  # raises what `look` met
             held = copy.occupied()
         except DrtoolError as error:
-            return replace(place, reason=error.message, hint=error.hint)
+            result = "unreachable" if isinstance(error, CopyUnreachable) else "failed"
+            return replace(place, result=result, reason=error.message, hint=error.hint)
         if held in ("", "repository"):
             self._refuse_vanished(copy, held)
             return replace(place, result=held or "empty")
@@ -111,7 +112,7 @@ class _Initialising:
                 raise UsageError(
                     f"no copy of {self.repository} can be initialised: {found[0].reason}", hint=found[0].hint
                 )
-            unseen = next((place for place in found if place.result == "failed"), None)
+            unseen = next((place for place in found if place.result == "unreachable"), None)
             if unseen:
                 raise UsageError(
                     f"copy {unseen.copy} could not be looked at, and may hold the repository: {unseen.reason}",

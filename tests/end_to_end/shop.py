@@ -360,6 +360,12 @@ def change(folder: Path, seed: int, *, megabytes: int = 6) -> None:
         old.unlink()
 
 
+def scramble(path: Path) -> None:
+    """Alter every byte, keeping the size: whatever a snapshot needs of this object is gone."""
+    path.chmod(0o600)
+    path.write_bytes(bytes(byte ^ 0xFF for byte in path.read_bytes()))
+
+
 def flip(path: Path, offset: int | None = None) -> None:
     """Alter one byte; size and times stay."""
     before = path.stat()

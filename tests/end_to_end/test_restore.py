@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.shop import Shop, assert_same_tree, cut, flip, small_disk, tree, wait_until
+from tests.end_to_end.shop import Shop, assert_same_tree, cut, flip, scramble, small_disk, tree, wait_until
 from tests.end_to_end.slowline import SlowLine
 from tests.faultproxy import Fault, FaultProxy, Rule
 from tests.servers import Rclone
@@ -213,7 +213,7 @@ def test_with_the_first_copys_packs_gone_the_other_brings_everything(grown: Shop
 def test_damage_that_only_reading_shows_makes_the_restore_fall_to_the_other_copy(grown: Shop, damage: str) -> None:
     disk = grown.folders["disk"]
     if damage == "one pack":
-        flip(grown.packs("disk")[0])
+        scramble(grown.packs("disk")[0])
     elif damage == "every pack":
         for pack in grown.packs("disk"):
             flip(pack)
@@ -230,7 +230,7 @@ def test_damage_that_only_reading_shows_makes_the_restore_fall_to_the_other_copy
 
 
 def test_a_copy_that_is_damaged_and_the_only_one_ends_with_an_error_and_nothing_under_a_final_name(grown: Shop) -> None:
-    flip(grown.packs("disk")[0])
+    scramble(grown.packs("disk")[0])
     answer = grown.run(*_to(grown), "--from", "disk")
     assert answer.code == 1, str(answer)
     shown = list((grown.folder / "back").iterdir()) if (grown.folder / "back").exists() else []

@@ -111,11 +111,12 @@ def test_an_edited_event_is_named(grown: Shop) -> None:
     evidence = next(grown.state.rglob("evidence.db"))
     with closing(sqlite3.connect(evidence)) as db:
         db.execute("DROP TRIGGER event_no_update")
-        db.execute("UPDATE event SET body = replace(body, 'files', 'piles') WHERE seq = 5")
+        (edited,) = db.execute("SELECT min(seq) FROM event WHERE body LIKE '%files%'").fetchone()
+        db.execute("UPDATE event SET body = replace(body, 'files', 'piles') WHERE seq = ?", [edited])
         db.commit()
     verdict = grown.run("evidence", "verify", code=1)
     assert verdict.document["ok"] is False
-    assert verdict.document["first_bad"] == 5
+    assert verdict.document["first_bad"] == edited
 
 
 def test_a_removed_event_is_named(grown: Shop) -> None:
