@@ -54,7 +54,7 @@ class _Initialising:
         )
 
     def _place(self, copy: Copy, facts: CopyFacts) -> Initialised:
-        """What is there: ``already`` a copy, ``empty``, a ``repository`` without marker; ``unreachable``, ``failed``."""
+        """What is there: ``already`` a copy, ``empty``, a ``repository``; or it is ``unreachable`` or ``failed``."""
         place = Initialised(repository=self.repository, copy=copy.name, location=copy.location, result="failed")
         if facts.marker:
             self._refuse_foreign(copy, facts.marker)
