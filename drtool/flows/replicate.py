@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ WORKERS = 4  # objects under way at once; more does not help on two cores
 BATCH = 256  # sends handed to the workers at once, so that memory does not grow with the plan
 POLL = 0.5  # seconds between two looks for finished packs
 SHARE = 20  # a look may take one part in so many of the time, which matters where it is a long listing
+IDLE = 19  # the lowest priority: what streams ahead uses the processor time that restic leaves
 ROUNDS = 3  # plans made anew because something was found altered or a copy fell out
 
 
@@ -124,6 +126,8 @@ class Replication:
             pause = max(POLL, SHARE * (time.monotonic() - begin))
 
     def _carry(self, found: SimpleQueue[Send | None], done: threading.Event) -> None:
+        """Only this thread gives way (on Linux each has a priority of its own): restic sets the pace."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), IDLE)
         while (send := found.get()) and not done.is_set():
             self._send(send)
 
