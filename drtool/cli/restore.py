@@ -34,7 +34,7 @@ def snapshots(settings: Settings, datasets: tuple[str, ...]) -> int:
 
 @command("drtool restore shop-files --at '2026-11-20 08:00' --to /srv/restored")
 @click.argument("dataset")
-@click.option("--at", help="The newest snapshot not after this time (local time unless it names a zone).")
+@click.option("--at", help="The newest snapshot not after this time (local time, unless it ends in UTC).")
 @click.option("--snapshot", help="This snapshot: its id, or the beginning of it.")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The directory to restore into.")
 @click.option("--include", multiple=True, metavar="PATH", help="Only this path or pattern of the snapshot.")
@@ -71,11 +71,17 @@ def _request(asked: Mapping[str, Any], *, over: bool) -> RestoreRequest:
 
 
 def _moment(text: str) -> datetime:
-    """A day alone means its end, so that what was saved during the day fits."""
+    """A day alone means its end, and a minute its last moment, so that what was saved within them fits."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(
+            text.strip().removesuffix(" UTC") + ("Z" if text.strip().endswith(" UTC") else "")
+        )
     except ValueError:
-        raise UsageError(f"{text!r} is no time", hint="write it like 2026-11-20 or '2026-11-20 08:00'") from None
-    if len(text) == len("2026-11-20"):
+        raise UsageError(
+            f"{text!r} is no time", hint="write it like 2026-11-20, '2026-11-20 08:00' or '2026-11-20 08:00 UTC'"
+        ) from None
+    if len(text.strip()) == len("2026-11-20"):
         moment = datetime.combine(moment.date(), time.max)
+    elif not moment.second:
+        moment = moment.replace(second=59, microsecond=999999)
     return moment.astimezone()

@@ -228,6 +228,13 @@ def _check_target(plan: RestorePlan) -> None:
         if target.exists() and not target.is_dir():
             raise UsageError(f"{target} is not a directory", hint=f"drtool restore {dataset} --to DIRECTORY")
         foreign = sorted(entry.name for entry in target.iterdir() if not _ours(entry, plan)) if target.exists() else []
+        left = next((name for name in foreign if name.startswith(PARTIAL)), "")
+        if left and not plan.request.over:
+            snapshot = left.removeprefix(PARTIAL)[:8]
+            raise UsageError(
+                f"{target} holds an unfinished restore of another snapshot ({snapshot}) or part",
+                hint=f"go on with it by --snapshot {snapshot}, or remove {target / left}",
+            )
         if foreign and not plan.request.over and not _complete(plan).exists():
             raise UsageError(
                 f"{target} is not empty: it holds {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}",
