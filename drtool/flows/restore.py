@@ -186,6 +186,8 @@ def _begun(plan: RestorePlan) -> Iterator[Path]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Locked(f"another restore works in {partial}", hint="wait for it, or restore elsewhere") from None
+        except OSError:
+            pass  # a network file system may know no locks on folders; a restore must not fail for that
         yield partial
     finally:
         os.close(descriptor)

@@ -169,8 +169,6 @@ class Writing:
             if trouble:
                 self.replication.ledger.out[copy.name] = trouble
                 continue
-            if self.stock.facts[copy.name].locks:
-                self._restic.unlock(copy)  # those of dead processes; a living one stays and is waited for
             self.accepted |= settled.plan.lost.get(copy.name, frozenset())
             self.held = settled.present[copy.name]
             yield copy
@@ -181,8 +179,12 @@ class Writing:
             if needed := self._needed_and_gone(copy, plan):
                 return _damaged(copy, needed)
             copy.check_room()
+            if self.stock.facts[copy.name].locks:
+                self._restic.unlock(copy)  # those of dead processes; a living one stays and is waited for
         except CopyTrouble as trouble:
             return trouble
+        except ResticFailed as error:
+            return CopyRefused(f"copy {copy.name}: {error.message}", copy=copy.name, hint="drtool copies list")
         return None
 
     def _needed_and_gone(self, copy: Copy, plan: Plan) -> frozenset[str]:
