@@ -27,7 +27,7 @@ class Size:
     small: tuple[int, int]
 
 
-FULL = Size(bytes=1_000_000_000, files=20_000, rounds=3, nights=7, starts=40, small=(1_000, 200_000))
+FULL = Size(bytes=1_000_000_000, files=20_000, rounds=5, nights=7, starts=40, small=(1_000, 200_000))
 QUICK = Size(bytes=200_000_000, files=4_000, rounds=3, nights=5, starts=20, small=(1_000, 20_000))
 
 
@@ -60,19 +60,32 @@ class Bench:
 
 
 def first_backup(bench: Bench) -> None:
-    """Everything new, into fresh repositories with fresh caches; every second round in the other order."""
+    """Everything new, into fresh repositories with fresh caches, the data read from the disk."""
     folder = _mixed(bench)
     for number in range(bench.size.rounds):
         bench.say(f"first backup, round {number + 1} of {bench.size.rounds}")
         with bench.making(bench.place(f"first-{number}", folder)) as place:
-            ways: list[Callable[[], Took]] = [
-                lambda place=place: bench.note("first: restic", place.restic()),  # type: ignore[misc]
-                lambda place=place: bench.note("first: drtool", place.drtool()),  # type: ignore[misc]
-            ]
-            for way in ways if number % 2 == 0 else reversed(ways):
-                way()
+            _both(bench, place, "first", number, lambda: data.forget(folder))
+            data.forget(folder)
             bench.note("first: restic to S3", place.restic_s3())
             bench.note("first: restic copy", place.restic_copy())
+
+
+def in_memory(bench: Bench) -> None:
+    """The same with all data in the page cache: restic then saturates two cores."""
+    folder = _mixed(bench)
+    for number in range(bench.size.rounds):
+        bench.say(f"first backup with the data in memory, round {number + 1} of {bench.size.rounds}")
+        with bench.making(bench.place(f"memory-{number}", folder)) as place:
+            _both(bench, place, "first, in memory", number, lambda: data.read(folder))
+
+
+def _both(bench: Bench, place: Place, name: str, number: int, before: Callable[[], object]) -> None:
+    """Plain restic and drtool; every second round in the other order."""
+    ways = [("restic", place.restic), ("drtool", place.drtool)]
+    for way, run_it in ways if number % 2 == 0 else reversed(ways):
+        before()
+        bench.note(f"{name}: {way}", run_it())
 
 
 def unchanged(bench: Bench) -> None:
@@ -122,6 +135,7 @@ def _mixed(bench: Bench) -> Path:
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "start": start,
     "first": first_backup,
+    "in-memory": in_memory,
     "unchanged": unchanged,
     "memory": memory,
 }

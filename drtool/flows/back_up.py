@@ -21,11 +21,12 @@ from drtool.core.model import (
     worst,
 )
 from drtool.core.objects import EMPTY, Inventory, Plan, agreeing, key_of_snapshot, kind_of, plan_replication
+from drtool.core.ports import Copy
 from drtool.documents.estate import Estate
 from drtool.errors import CopyTrouble, DrtoolError
 from drtool.flows.assess import ensure_probed
 from drtool.flows.outside import Outside
-from drtool.flows.replicate import Replication, Settled
+from drtool.flows.replicate import Ledger, Replication, Settled
 from drtool.flows.take_stock import Stock, require_one, take_stock
 from drtool.flows.write import Writing, failed
 
@@ -103,27 +104,36 @@ class _RepositoryRun:
     def back_up(self, names: Sequence[str]) -> tuple[list[DatasetOutcome], list[CopyOutcome]]:
         copies = self.outside.copies[self.name]
         recorded = self.outside.evidence.recorded(self.name)
+        unfinished = self.outside.evidence.unfinished(self.name)
+        self._record("backup.started", {"datasets": list(names)})
         self.outside.show.phase(f"looking at the copies of {self.name}")
-        stock = take_stock(self.name, copies, self.outside.evidence)
-        self._record("backup.started", {"datasets": list(names), "copies": _states(stock)})
-        require_one(self.name, stock, recorded)
-        replication = Replication(
-            copies, stock.config_sha256, watch=self.outside.show.progress, report=self._report_damage
-        )
-        self._clear(stock, replication)
-        writing = Writing(
-            run=self.run,
-            repository=self.name,
-            estate=self.estate,
-            outside=self.outside,
-            replication=replication,
-            stock=stock,
-            recorded=recorded,
-            catalog=self.outside.evidence.catalog(self.name),
-            unfinished=self.outside.evidence.unfinished(self.name),
-        )
-        self.outside.evidence.record_unfinished(self.name, True)
-        outcomes = writing.write(names)
+        ledger = Ledger()
+        with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
+            first = None if unfinished else self._first_if_whole(recorded)
+            looking = pool.submit(self._look, first, ledger)
+            seen = first or looking.result()
+            require_one(self.name, seen, recorded)
+            replication = Replication(
+                copies,
+                seen.config_sha256,
+                ledger=ledger,
+                watch=self.outside.show.progress,
+                report=self._report_damage,
+            )
+            writing = Writing(
+                run=self.run,
+                repository=self.name,
+                estate=self.estate,
+                outside=self.outside,
+                replication=replication,
+                whole=first.present if first else {},
+                looking=looking,
+                recorded=recorded,
+                catalog=self.outside.evidence.catalog(self.name),
+                unfinished=unfinished,
+            )
+            self.outside.evidence.record_unfinished(self.name, True)
+            outcomes = writing.write(names)
         with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
             listing = pool.submit(self._new_snapshots, writing)  # restic opens the repository meanwhile
             settled = self._replicate(writing)
@@ -131,31 +141,57 @@ class _RepositoryRun:
             snapshots = listing.result()
 
         outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
-        done = _copies_done(self.name, stock, settled, final, writing)
+        done = _copies_done(self.name, writing.stock, settled, final, writing)
         self._remember(settled, final, snapshots, done)
         # a copy that was not seen may have lost what the unfinished run wrote to it
         self.outside.evidence.record_unfinished(self.name, len(final.present) < len(copies) and writing.unfinished)
         self._record("backup.finished", _evidence_of(outcomes, done))
         return [one for one in outcomes if one.dataset != ESTATE or one.outcome is not Outcome.DONE], done
 
-    def _clear(self, stock: Stock, replication: Replication) -> None:
-        """What killed runs left behind half-written."""
-        for copy in self.outside.copies[self.name]:
-            facts = stock.facts[copy.name]
-            if not facts.reached:
-                continue
+    def _first_if_whole(self, recorded: Mapping[str, Inventory]) -> Stock | None:
+        """The first copy, if it is near and holds exactly what the record says that all copies hold.
+
+        Then restic can begin at once, while the others are looked at.
+        """
+        first = self.outside.copies[self.name][0]
+        if not first.local or first.name not in recorded:
+            return None
+        stock = take_stock(self.name, [first], self.outside.evidence)
+        whole = stock.present.get(first.name) == recorded[first.name] and not stock.altered
+        most = all(held.keys() <= recorded[first.name].keys() for held in recorded.values())
+        if not whole or not most or stock.facts[first.name].locks:
+            return None
+        try:
+            self._clear(first)
+        except CopyTrouble:
+            return None  # the look at all copies will meet it again, and enter it
+        return stock
+
+    def _look(self, first: Stock | None, ledger: Ledger) -> Stock:
+        """All copies, cleared of what killed runs left behind half-written."""
+        copies, seen = self.outside.copies[self.name], first.facts if first else {}
+        stock = take_stock(self.name, copies, self.outside.evidence, seen=seen)
+        for copy in (one for one in copies if one.name in stock.present and one.name not in seen):
             try:
-                copy.sweep()
-                ensure_probed(self.name, copy, self.outside)
+                self._clear(copy)
             except CopyTrouble as trouble:
-                replication.ledger.out[copy.name] = trouble
+                with ledger.lock:
+                    ledger.out[copy.name] = trouble
+        return stock
+
+    def _clear(self, copy: Copy) -> None:
+        copy.sweep()
+        ensure_probed(self.name, copy, self.outside)
 
     def _replicate(self, writing: Writing) -> Settled:
         """Bring every other copy up to what was written, and the writers up to what the others had."""
         self.outside.show.phase("replicating")
         after = take_stock(self.name, writing.writers, self.outside.evidence, fully=False)
         facts = {name: after.facts.get(name, facts) for name, facts in writing.stock.facts.items()}
-        self._record("replication.started", {"writers": [copy.name for copy in writing.writers]})
+        self._record(
+            "replication.started",
+            {"writers": [copy.name for copy in writing.writers], "copies": _states(writing.stock)},
+        )
         settled = writing.replication.settle(
             replace(writing.stock, facts=facts), writing.recorded, removed=frozenset(writing.accepted)
         )

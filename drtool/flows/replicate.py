@@ -64,10 +64,11 @@ class Replication:
         copies: Iterable[Copy],
         config_sha256: str,
         *,
+        ledger: Ledger | None = None,
         watch: Callable[[Progress], None],
         report: Callable[[str, frozenset[str]], None],
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = ledger or Ledger()
         self._damage: dict[str, frozenset[str]] = {}
         self._copies = {copy.name: copy for copy in copies}
         self._config_sha256, self._watch, self._report = config_sha256, watch, report
@@ -94,16 +95,15 @@ class Replication:
         return Settled(present=present, plan=plan, damage=dict(self._damage))
 
     @contextmanager
-    def streaming(self, writer: Copy, targets: Iterable[str]) -> Iterator[None]:
-        """While this is open, packs finished in ``writer`` go to ``targets``; what is left over is for the plan."""
-        wanted = [name for name in targets if name != writer.name and name not in self.ledger.out]
-        if not wanted:
-            yield
-            return
+    def streaming(self, writer: Copy, targets: Callable[[], Collection[str]]) -> Iterator[None]:
+        """While this is open, packs finished in ``writer`` go to ``targets``; what is left over is for the plan.
+
+        ``targets`` is asked once, beside what happens meanwhile, since it may have to wait for a distant copy.
+        """
         found: SimpleQueue[Send | None] = SimpleQueue()
         done = threading.Event()
         _quietly(writer.newcomers)
-        threads = [threading.Thread(target=self._find, args=(writer, wanted, found, done), daemon=True)]
+        threads = [threading.Thread(target=self._find, args=(writer, targets, found, done), daemon=True)]
         threads += [threading.Thread(target=self._carry, args=(found, done), daemon=True) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
@@ -116,12 +116,18 @@ class Replication:
             for thread in threads:
                 thread.join()
 
-    def _find(self, writer: Copy, targets: list[str], found: SimpleQueue[Send | None], done: threading.Event) -> None:
-        pause = POLL
-        while not done.wait(pause):
+    def _find(
+        self,
+        writer: Copy,
+        targets: Callable[[], Collection[str]],
+        found: SimpleQueue[Send | None],
+        done: threading.Event,
+    ) -> None:
+        pause, wanted = POLL, [name for name in _quietly(targets) if name != writer.name]
+        while wanted and not done.wait(pause):
             begin = time.monotonic()
             for key in _quietly(writer.newcomers):
-                for target in targets:
+                for target in wanted:
                     found.put(Send(key=key, size=0, source=writer.name, target=target))
             pause = max(POLL, SHARE * (time.monotonic() - begin))
 
@@ -216,7 +222,7 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _quietly(look: Callable[[], Collection[str]]) -> Collection[str]:
-    """Streaming is only ahead of the plan: a look that fails is made up for by the inventory."""
+    """Streaming is only ahead of the plan: what fails here is made up for by the inventory."""
     try:
         return look()
     except DrtoolError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from drtool.core.model import CopyFacts
 from drtool.core.objects import Inventory, digest_of, disputed
@@ -30,15 +31,22 @@ class Stock:
         return next((facts.marker.config_sha256 for facts in self.facts.values() if facts.marker), "")
 
 
-def take_stock(repository: str, copies: Sequence[Copy], evidence: Evidence, *, fully: bool = True) -> Stock:
-    """Look at all copies at once. A copy that cannot be reached is a fact, not an error.
+def take_stock(
+    repository: str,
+    copies: Sequence[Copy],
+    evidence: Evidence,
+    *,
+    fully: bool = True,
+    seen: Mapping[str, CopyFacts] = MappingProxyType({}),
+) -> Stock:
+    """Look at all copies at once (not again at those ``seen``). One that cannot be reached is a fact, not an error.
 
     With ``fully``, objects of doubtful size (against the record, too) and every ``config`` are read and hashed.
     """
     if not copies:
         return Stock(facts={}, altered={})
     with ThreadPoolExecutor(len(copies), thread_name_prefix="stock") as pool:
-        found = list(pool.map(look, copies))
+        found = list(pool.map(lambda copy: seen.get(copy.name) or look(copy), copies))
         known = evidence.repository_id(repository)
         facts = {one.copy: one for one in _of_one_repository(repository, known, found)}
         stock = Stock(facts=facts, altered={})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,14 +21,18 @@ from drtool.flows.take_stock import Stock
 
 @dataclass(slots=True, kw_only=True)
 class Writing:
-    """The writing of one run into one repository, and what is known of it so far."""
+    """The writing of one run into one repository, and what is known of it so far.
+
+    The copies in ``whole`` can be written to at once; for what is to be known of the others, ``looking`` is waited for.
+    """
 
     run: str
     repository: str
     estate: Estate
     outside: Outside
     replication: Replication
-    stock: Stock
+    whole: Mapping[str, Inventory]
+    looking: Future[Stock]
     recorded: Mapping[str, Inventory]
     catalog: Sequence[Snapshot]
     unfinished: bool = False
@@ -44,7 +48,7 @@ class Writing:
         pending = [*names, ESTATE]
         for copy in self._healthy_copies():
             self.writers.append(copy)
-            with self.replication.streaming(copy, self.stock.present):
+            with self.replication.streaming(copy, lambda: self.stock.present):
                 pending = self._write_to(copy, pending, outcomes)
             if not pending:
                 break
@@ -159,6 +163,10 @@ class Writing:
     def _healthy_copies(self) -> Iterator[Copy]:
         """In declared order, each made whole first: restic would deduplicate against packs that are gone."""
         for copy in self.outside.copies[self.repository]:
+            if copy.name in self.whole:
+                self.held = self.whole[copy.name]
+                yield copy
+                continue
             if copy.name not in self.stock.present or copy.name in self.replication.ledger.out:
                 continue
             self.outside.show.phase(f"making {copy.name} whole")
@@ -204,6 +212,11 @@ class Writing:
         return next(iter(troubles), DrtoolError("no copy could be written to", hint="drtool copies list"))
 
     # What is known
+
+    @property
+    def stock(self) -> Stock:
+        """What was found in all copies. Waits until all have answered or are given up."""
+        return self.looking.result()
 
     @property
     def _restic(self) -> Restic:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.quick_restic import quick_restic
 from tests.servers import Bucket, Rclone, credentials_file
 
 PROGRAMS = Path(sys.prefix) / "bin"
@@ -230,6 +231,7 @@ class Shop:
             "HOME": str(self.folder),
             "LC_ALL": "C.UTF-8",
             "DRTOOL_STATE": str(self.state),
+            "DRTOOL_RESTIC": str(quick_restic()),
         } | self.environment
 
     # What is so

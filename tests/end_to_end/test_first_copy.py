@@ -12,6 +12,7 @@ import pytest
 
 from tests.end_to_end.shop import Shop, assert_same_tree, change, read_only, small_disk
 from tests.faultproxy import FaultProxy
+from tests.quick_restic import quick_restic
 from tests.servers import Rclone
 
 
@@ -184,3 +185,14 @@ def test_a_place_that_holds_another_repository_is_never_written_to(grown: Shop, 
         shutil.rmtree(grown.folders["disk"])
     grown.run("backup", code=0)
     grown.assert_whole()
+
+
+def test_a_copy_of_which_restic_cannot_clear_the_locks_hands_over_to_the_next(grown: Shop) -> None:
+    program = grown.folder / "restic"
+    program.write_text(f'#!/bin/sh\nfor word; do [ "$word" = unlock ] && exit 1; done\nexec {quick_restic()} "$@"\n')
+    program.chmod(0o755)
+    grown.environment["DRTOOL_RESTIC"] = str(program)
+    (grown.folders["disk"] / "locks" / ("a" * 64)).write_bytes(b"left by something that is not restic")
+    done = grown.run("backup", code=3)
+    assert (done.copy("disk")["wrote"], done.copy("offsite")["wrote"]) == (False, True)
+    assert "restic ended with exit code 1" in done.copy("disk")["reason"]

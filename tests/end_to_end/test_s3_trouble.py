@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,18 @@ def test_a_second_copy_that_never_answers_costs_its_patience(grown: Shop, rclone
         assert done.dataset("files")["outcome"] == "done"
         assert done.copy("offsite")["reason"]
         assert done.seconds < OURS / 2, str(done)
+        assert _until_restic_began(grown) < 2, "restic waited for a copy that does not answer"
         proxy.rules = []
         grown.run("backup", code=0)
     grown.assert_whole()
+
+
+def _until_restic_began(shop: Shop) -> float:
+    """Seconds from the run's beginning to restic's, for the dataset of the newest run."""
+    events = shop.run("evidence", "show", code=0).document["events"]
+    run = events[-1]["run"]
+    times = {event["kind"]: datetime.fromisoformat(event["at"]) for event in events if event["run"] == run}
+    return (times["snapshot.started"] - times["backup.started"]).total_seconds()
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.CUT_UPLOAD, Fault.CORRUPT_UPLOAD])

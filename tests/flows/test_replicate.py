@@ -173,7 +173,7 @@ def test_packs_stream_while_the_writer_still_writes() -> None:
     )
     arrived = threading.Event()
     second.put = lambda *given: (MemoryCopy.put(second, *given), arrived.set())[0]  # type: ignore[method-assign]
-    with replication.streaming(first, ["first", "second"]):
+    with replication.streaming(first, lambda: ["first", "second"]):
         first.files.update(PACKS)
         assert arrived.wait(20), "nothing arrived while the writer was still at work"
     assert second.files.keys() & {key for key, _ in PACKS}
@@ -185,7 +185,7 @@ def test_streaming_never_sends_a_pack_altered_before_it_was_sent() -> None:
     replication = Replication(
         [first, second], hashlib.sha256(CONFIG).hexdigest(), watch=lambda progress: None, report=lambda copy, keys: None
     )
-    with replication.streaming(first, ["second"]):
+    with replication.streaming(first, lambda: ["second"]):
         first.files[PACKS[0][0]] = b"other bytes"
         first.files[PACKS[1][0]] = PACKS[1][1]
     stock = take_stock("main", [first, second], Record())
