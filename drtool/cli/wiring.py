@@ -16,6 +16,7 @@ from drtool.adapters import secrets
 from drtool.adapters.block_devices import BlockDevices
 from drtool.adapters.directory import DirectoryCopy
 from drtool.adapters.evidence_store import EvidenceStore
+from drtool.adapters.memory import keep_little
 from drtool.adapters.restic import ResticProgram, find_restic
 from drtool.adapters.s3 import Credentials, Place, S3Copy
 from drtool.adapters.sqlite import SqliteDatabases
@@ -51,6 +52,7 @@ def open_outside(
     A command that only ``reads`` goes on without a record where the state folder cannot be written to:
     in an incident it often cannot, and nothing needed for a restore lies only there.
     """
+    keep_little()
     show = show_for(quiet=settings.quiet)
     with ExitStack() as stack:
         stack.callback(show.close)
