@@ -14,6 +14,7 @@ from measures import FULL, MEASURES, QUICK, Bench
 from programs import s3_server
 from table import markdown
 
+ROOM = 8 << 30  # bytes that the server must find
 HERE = Path(__file__).resolve().parent
 
 
@@ -22,19 +23,28 @@ def main() -> None:
     size = QUICK if options.quick else FULL
     # Below /var/tmp, which is on a disk where /tmp may be memory.
     scratch = Path(tempfile.mkdtemp(prefix="drtool-bench-", dir=options.scratch))
+    elsewhere = _other_medium(scratch)
     try:
-        with s3_server(scratch / "server") as server:
+        with s3_server(elsewhere / "server") as server:
             bench = Bench(scratch=scratch, server=server, source=options.source.resolve(), size=size, say=_say)
             for name in options.only or MEASURES:
                 MEASURES[name](bench)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(elsewhere, ignore_errors=True)
     text = markdown(bench.figures, f"{size.bytes / 1e6:,.0f} MB mixed in {size.files:,} files", bench.source)
     raw = {way: [asdict(took) for took in figures] for way, figures in bench.figures.items()}
     sys.stdout.write(text)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "results.md").write_text(text)
     (options.output / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def _other_medium(scratch: Path) -> Path:
+    """Where the server keeps its objects: in memory where there is enough, since copies lie on different media."""
+    memory = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > ROOM
+    return Path(tempfile.mkdtemp(prefix="drtool-bench-", dir=memory if roomy else scratch))
 
 
 def _options() -> argparse.Namespace:

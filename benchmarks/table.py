@@ -159,8 +159,9 @@ def _machine(data: str, source: Path) -> list[str]:
         f"{datetime.now(UTC):%Y-%m-%d}, {cpu.partition(':')[2].strip()}, {os.cpu_count()} cores, {memory:.0f} GB,"
         f" Linux {platform.release()}, Python {platform.python_version()}.",
         f"{_says(RESTIC, 'version')}; {_says(PYTHON, '-m', 'drtool', '--version', source=source)};"
-        f" S3 by `rclone serve s3 {' '.join(word or repr(word) for word in SERVER)}` on the same cores.",
-        f"Data: {data}. Rounds are interleaved, and ratios are taken round by round.",
+        f" S3 by `rclone serve s3 {' '.join(word or repr(word) for word in SERVER)}` on the same cores,"
+        " its objects in memory where there is room: copies lie on different media.",
+        f"Data: {data}, read from disk unless said otherwise. Rounds are interleaved, ratios taken round by round.",
     ]
 
 

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from drtool.core.evidence import ChainVerdict, canonical, link, stamp, verify
 from drtool.core.model import Event, Snapshot, UploadVerification, Verified
-from drtool.core.objects import EMPTY, Inventory
+from drtool.core.objects import ALTERED, EMPTY, Inventory
 from drtool.core.ports import Clock
 from drtool.errors import DrtoolError
 
@@ -176,6 +176,12 @@ class EvidenceStore:
             with self._writing() as db:
                 db.executemany("DELETE FROM holding WHERE repository = ? AND copy = ? AND key = ?", gone)
                 db.executemany("INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?)", new)
+
+    @_whole
+    def doubt(self, repository: str, copy: str, keys: Iterable[str]) -> None:
+        with self._writing() as db:
+            rows = [(repository, copy, key, ALTERED) for key in keys]
+            db.executemany("INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?)", rows)
 
     @_whole
     def catalog(self, repository: str) -> tuple[Snapshot, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from drtool.adapters import process
 from drtool.core.model import BackupSummary, RestoreSummary, Snapshot
-from drtool.core.ports import Copy, Progress, Source, Watch
+from drtool.core.ports import Copy, Place, Progress, Source, Watch
 from drtool.errors import (
     CopyUnreachable,
     DrtoolError,
@@ -113,28 +113,28 @@ class ResticProgram:
         return _summary(summary, watched.items, partial=ended.code == 3)
 
     def restore(
-        self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
+        self, place: Place, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
     ) -> RestoreSummary:
         watched = _Watched(
-            copy.marker,
+            place.marker,
             watch,
             fields=("bytes_restored", "files_restored", "bytes_skipped", "files_skipped"),
             stuck=STUCK,
         )
         words = [*_restore_words(snapshot, target, include), "--verify"]
         ended = process.run(
-            self._command(copy, words),
+            self._command(place, words),
             on_line=watched.line,
             on_error=watched.error,
             overdue=watched.overdue,
         )
         if watched.summary is None or watched.trouble or ended.code not in (0, 1):
-            raise self._failure(copy, ended, watched)
+            raise self._failure(place, ended, watched)
         return _restored(watched.summary, reason=next(iter(watched.messages), _message(ended)) if ended.code else "")
 
-    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
+    def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         words = [*_restore_words(snapshot, Path("/nonexistent/drtool"), include), "--dry-run"]
-        lines = [json.loads(line) for line in self._output(copy, words).splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in self._output(place, words).splitlines() if line.startswith("{")]
         return _restored(next((line for line in lines if line.get("message_type") == "summary"), {}))
 
     def _backup_words(self, source: Source, tags: Sequence[str], parent: str | None, report: Path) -> list[str]:
@@ -158,8 +158,8 @@ class ResticProgram:
         words += [] if self._scan else ["--no-scan"]  # only a progress bar needs the scan
         return [*words, "--", *source.paths]
 
-    def _command(self, copy: Copy, words: Sequence[str], cwd: Path | None = None) -> process.Command:
-        address = copy.address()
+    def _command(self, place: Place, words: Sequence[str], cwd: Path | None = None) -> process.Command:
+        address = place.address()
         env = {
             "PATH": process.SAFE_PATH,
             "HOME": str(self._made(self._cache)),
@@ -190,20 +190,20 @@ class ResticProgram:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
-    def _output(self, copy: Copy, words: Sequence[str], *, ask: Callable[[], object] | None = None) -> str:
+    def _output(self, place: Place, words: Sequence[str], *, ask: Callable[[], object] | None = None) -> str:
         lines: list[str] = []
-        patience = _Patience(ask or copy.marker)
-        ended = process.run(self._command(copy, words), on_line=lines.append, overdue=patience.overdue)
+        patience = _Patience(ask or place.marker)
+        ended = process.run(self._command(place, words), on_line=lines.append, overdue=patience.overdue)
         if ended.code:
-            raise self._failure(copy, ended, patience)
+            raise self._failure(place, ended, patience)
         return "\n".join(lines)
 
-    def _failure(self, copy: Copy, ended: process.Ended, patience: _Patience | None = None) -> DrtoolError:
+    def _failure(self, place: Place, ended: process.Ended, patience: _Patience | None = None) -> DrtoolError:
         if patience and patience.trouble:
             return patience.trouble
         if ended.stopped:
-            message = f"copy {copy.name}: restic got no answer in time and was stopped"
-            return CopyUnreachable(message, copy=copy.name, hint="check network and server")
+            message = f"copy {place.name}: restic got no answer in time and was stopped"
+            return CopyUnreachable(message, copy=place.name, hint="check network and server")
         message = _message(ended)
         if ended.code in ERRORS:
             kind, hint = ERRORS[ended.code]

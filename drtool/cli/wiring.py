@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,8 @@ from drtool.adapters.sqlite import SqliteDatabases
 from drtool.adapters.state import FileLocks, StateSpool, SystemClock
 from drtool.cli.settings import Settings
 from drtool.core.media import Medium, declared_medium
-from drtool.core.ports import Copy, Restic
+from drtool.core.objects import Inventory
+from drtool.core.ports import Copy, Restic, Union
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import DeclaredMedium, Estate, FileSource, Secret, SqliteSource
 from drtool.documents.loader import find_estate, load_estate
@@ -79,6 +80,7 @@ def open_outside(
             databases=SqliteDatabases(),
             copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
             restic=_restics(estate, program, state, locks, scan=show.watched),
+            union=_union,
             show=show,
             operator=os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name,
         )
@@ -179,6 +181,14 @@ def _restics(
         )
 
     return restic
+
+
+def _union(
+    copies: Sequence[Copy], present: Mapping[str, Inventory], config_sha256: str
+) -> AbstractContextManager[Union]:
+    from drtool.adapters.union import serve_union  # aiohttp is only loaded where it serves
+
+    return serve_union(copies, present, config_sha256)
 
 
 def _password(secret: Secret) -> bytes:

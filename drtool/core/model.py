@@ -235,6 +235,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What came from one copy. ``objects`` is None where restic read for itself, of which it tells no number."""
+
+    objects: int | None = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreOutcome:
     run: str
     dataset: str
@@ -245,7 +253,8 @@ class RestoreOutcome:
     bytes: int
     seconds: float
     verified: bool
-    taken_from: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
+    taken_from: Mapping[str, Taken] = field(default_factory=dict)
+    damage: Mapping[str, frozenset[str]] = field(default_factory=dict)
     outcome: Outcome = Outcome.DONE
     reason: str = ""
 
@@ -320,12 +329,20 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
-    """What a restore would do: which snapshot, from which copies in turn, how much."""
+    """What a restore would do: which snapshot, from where, how much.
+
+    ``sources`` are the copies that hold the snapshot, best first. If ``direct``, restic reads the first itself; if
+    ``united``, what that cannot give, or all of it, comes from all that were reached (``present``) together.
+    """
 
     request: RestoreRequest
     repository: str
     snapshot: Snapshot
     sources: tuple[str, ...]
+    direct: bool
+    united: bool
+    present: Mapping[str, Inventory]
+    config_sha256: str
     files: int
     bytes: int
     free: int

@@ -21,6 +21,7 @@ KINDS = ("keys", "config", "data", "index", "snapshots")
 
 Inventory = Mapping[str, int]
 EMPTY: Inventory = MappingProxyType({})
+ALTERED = -1  # recorded as the size of an object found altered: no object has it, so the next look reads it again
 
 
 def is_key(text: str) -> bool:

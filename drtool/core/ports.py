@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from drtool.core.media import Medium
-from drtool.core.model import BackupSummary, Event, Marker, RestoreSummary, Snapshot, UploadVerification, Verified
+from drtool.core.model import (
+    BackupSummary,
+    Event,
+    Marker,
+    RestoreSummary,
+    Snapshot,
+    Taken,
+    UploadVerification,
+    Verified,
+)
 from drtool.core.objects import Inventory
 
 
@@ -22,6 +31,28 @@ class Clock(Protocol):
         """Seconds that never run backwards, for measuring how long something took."""
 
     def sleep(self, seconds: float) -> None: ...
+
+
+class Place(Protocol):
+    """Whatever restic can read a repository from: a copy, or the union of several."""
+
+    name: str
+
+    def marker(self) -> Marker:
+        """Read the marker; that it can be read shows that the place still answers. Raises ``CopyTrouble``."""
+
+    def address(self) -> Address:
+        """How restic reaches it."""
+
+
+class Union(Place, Protocol):
+    """All copies of a repository read as one: each object from whichever copy holds it intact."""
+
+    def taken(self) -> Mapping[str, Taken]:
+        """What came from which copy so far."""
+
+    def damage(self) -> Mapping[str, frozenset[str]]:
+        """The objects found lost or altered so far, by copy."""
 
 
 class Copy(Protocol):
@@ -138,11 +169,11 @@ class Restic(Protocol):
         """The snapshots with this tag, or all, oldest first."""
 
     def restore(
-        self, copy: Copy, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
+        self, place: Place, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
     ) -> RestoreSummary:
-        """Restore and verify. Repeating it, from this copy or another, completes what is not there yet."""
+        """Restore and verify. Repeating it, from this place or another, completes what is not there yet."""
 
-    def restore_size(self, copy: Copy, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
+    def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         """What a restore would bring. Writes nothing."""
 
     def missing_packs(self, copy: Copy) -> frozenset[str]:
@@ -196,6 +227,9 @@ class Evidence(Protocol):
 
     def record(self, repository: str, copy: str, inventory: Inventory) -> None:
         """Replace what is recorded; costs what changed."""
+
+    def doubt(self, repository: str, copy: str, keys: Iterable[str]) -> None:
+        """These were found lost or altered: the next look reads them again, whatever their size is."""
 
     def verified(self, repository: str, copy: str) -> Verified | None: ...
 

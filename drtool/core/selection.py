@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from drtool.core.model import Snapshot
@@ -57,3 +58,28 @@ def rank_copies(
     return tuple(
         sorted(names, key=lambda name: (name in bad, not complete.get(name, False), not local[name], names.index(name)))
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a copy gives: ``rate`` in bytes per second as seen so far, ``queued`` bytes under way from it."""
+
+    rate: float
+    queued: int = 0
+
+
+STRIPED = 0.5  # a copy with less than this part of the fastest one's rate would be the last to finish
+
+
+def order_sources(names: Sequence[str], paces: Mapping[str, Pace], size: int) -> tuple[str, ...]:
+    """The copies from which to take one object of ``size`` bytes, first the one from which it would be here first.
+
+    Equally fast copies so share the load; one that is much slower is only asked where no other has the object.
+    """
+    best = max(paces[name].rate for name in names)
+
+    def finish(name: str) -> tuple[bool, float, int]:
+        pace = paces[name]
+        return pace.rate < STRIPED * best, (pace.queued + size) / pace.rate, names.index(name)
+
+    return tuple(sorted(names, key=finish))

@@ -20,7 +20,7 @@ from drtool.core.model import (
     Verified,
     worst,
 )
-from drtool.core.objects import EMPTY, Inventory, Plan, agreeing, key_of_snapshot, kind_of, plan_replication
+from drtool.core.objects import ALTERED, EMPTY, Inventory, Plan, agreeing, key_of_snapshot, kind_of, plan_replication
 from drtool.core.ports import Copy
 from drtool.documents.estate import Estate
 from drtool.errors import CopyTrouble, DrtoolError
@@ -29,8 +29,6 @@ from drtool.flows.outside import Outside
 from drtool.flows.replicate import Ledger, Replication, Settled
 from drtool.flows.take_stock import Stock, require_one, take_stock
 from drtool.flows.write import Writing, failed
-
-ALTERED = -1  # recorded as the size of an object found altered: no object has it, so the next look reads it again
 
 
 def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: float) -> RunOutcome:

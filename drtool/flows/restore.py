@@ -7,13 +7,14 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, RestoreSummary, Snapshot
+from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, RestoreSummary, Snapshot, Taken
 from drtool.core.objects import agreeing, plan_replication
-from drtool.core.ports import Copy
+from drtool.core.ports import Copy, Place
 from drtool.core.selection import choose_snapshot, holders, rank_copies
 from drtool.documents.estate import Estate
 from drtool.errors import (
@@ -32,6 +33,7 @@ from drtool.flows.take_stock import Stock, require_one, take_stock
 
 PARTIAL = ".drtool-restore-"  # a folder of this name in the target holds what is not finished yet
 COMPLETE = ".drtool-restored-"  # and one of this name what is finished and verified, but not yet moved up
+FAILURES = (ResticFailed, CopyTrouble, NoRepository, WrongPassword)  # of one copy: the others may still do
 SPARE = 64 << 20  # bytes that stay free beside what is restored
 
 
@@ -73,6 +75,10 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
         repository=repository,
         snapshot=snapshot,
         sources=sources,
+        direct=request.copy is not None or _worth_trying_alone(sources, repository, stock, outside),
+        united=request.copy is None and len(stock.present) > 1,
+        present=stock.present,
+        config_sha256=stock.config_sha256,
         files=files,
         bytes=size,
         free=_free(request.target),
@@ -90,13 +96,13 @@ def _size_of_part(
         try:
             copy = _named(outside.copies[repository], name)
             return outside.restic(repository).restore_size(copy, snapshot.id, include=include)
-        except (ResticFailed, CopyTrouble, NoRepository, WrongPassword) as error:
+        except FAILURES as error:
             trouble = error
     raise trouble
 
 
 def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
-    """Restore from the first copy that can; what is half done stays apart until all of it is verified."""
+    """Restore from whatever has it; what is half done stays apart until all of it is verified."""
     run, start, request = uuid.uuid4().hex, outside.clock.monotonic(), plan.request
     body = {
         "dataset": request.dataset,
@@ -106,66 +112,113 @@ def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
     }
     outside.evidence.append(run, "restore.started", body)
     try:
-        source, parts = _from_any(plan, outside)
+        brought = _bring(plan, outside)
     except BaseException as error:
         outside.evidence.append(run, "restore.failed", body | {"error": type(error).__name__})
         raise
-    last = parts[source]
+    if brought.damage:
+        found = {copy: len(keys) for copy, keys in brought.damage.items()}
+        outside.evidence.append(run, "anomaly.damage", {"repository": plan.repository, "lost_or_altered": found})
+        for copy, keys in brought.damage.items():
+            outside.evidence.doubt(plan.repository, copy, keys)
+    last = brought.last
     outcome = RestoreOutcome(
         run=run,
         dataset=request.dataset,
         snapshot=plan.snapshot,
-        source=source,
+        source=brought.source,
         target=str(request.target),
         files=last.files + last.kept_files,
         bytes=last.bytes + last.kept_bytes,
         seconds=outside.clock.monotonic() - start,
         verified=True,
-        # restic does not tell how many objects it read; the bytes are those of the restored files
-        taken_from={name: {"objects": None, "bytes": part.bytes} for name, part in parts.items() if part.files},
+        taken_from=brought.taken,
+        damage=brought.damage,
         outcome=Outcome.DONE,
     )
-    figures = {"source": source, "files": outcome.files, "bytes": outcome.bytes, "seconds": round(outcome.seconds, 3)}
+    figures = {
+        "source": brought.source,
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "seconds": round(outcome.seconds, 3),
+    }
     outside.evidence.append(run, "restore.finished", body | figures)
     return outcome
 
 
-def _from_any(plan: RestorePlan, outside: Outside) -> tuple[str, dict[str, RestoreSummary]]:
-    """The copy that brought the last of it, and what each brought: each completes what the one before began."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Brought:
+    """What came, and from where. ``last`` counts all that is there now."""
+
+    source: str
+    last: RestoreSummary
+    taken: Mapping[str, Taken]
+    damage: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def _bring(plan: RestorePlan, outside: Outside) -> _Brought:
     if _complete(plan).exists():
         _finish(_complete(plan), plan.request.target)
-        return plan.sources[0], {plan.sources[0]: RestoreSummary(kept_files=plan.files, kept_bytes=plan.bytes)}
+        kept = RestoreSummary(kept_files=plan.files, kept_bytes=plan.bytes)
+        return _Brought(source=plan.sources[0], last=kept, taken={})
     with _begun(plan) as target:
-        return _from_each(plan, target, outside)
+        brought = _directly_or_united(plan, target, outside)
+        if not plan.request.over:
+            target.rename(_complete(plan))
+            _finish(_complete(plan), plan.request.target)
+        return brought
 
 
-def _from_each(plan: RestorePlan, target: Path, outside: Outside) -> tuple[str, dict[str, RestoreSummary]]:
-    parts: dict[str, RestoreSummary] = {}
-    trouble: DrtoolError = NoSnapshot("no copy holds it")
-    for name in plan.sources:
+def _directly_or_united(plan: RestorePlan, target: Path, outside: Outside) -> _Brought:
+    """restic reads the best copy itself; what that cannot give comes from all copies together.
+
+    restic leaves alone what it finds finished in the target.
+    """
+    before: Mapping[str, Taken] = {}
+    if plan.direct:
+        name = plan.sources[0]
         outside.show.phase(f"restoring {plan.request.dataset} from {name}")
         try:
-            parts[name] = _from_one(plan, name, target, outside)
-        except (ResticFailed, CopyTrouble, NoRepository, WrongPassword) as error:
-            trouble = error
+            part = _from(plan, _named(outside.copies[plan.repository], name), target, outside)
+        except FAILURES as error:
+            trouble: DrtoolError = error
         else:
-            if parts[name].complete:
-                if not plan.request.over:
-                    target.rename(_complete(plan))
-                    _finish(_complete(plan), plan.request.target)
-                return name, parts
-            trouble = ResticFailed(
-                f"copy {name} did not bring everything: {parts[name].reason}", hint="drtool copies list"
-            )
-        outside.show.note(trouble.message)
-    raise trouble
+            before = {name: Taken(objects=None, bytes=part.bytes)} if part.files else {}
+            if part.complete:
+                return _Brought(source=name, last=part, taken=before)
+            trouble = _not_everything(f"copy {name}", part)
+        if not plan.united:
+            raise trouble
+        outside.show.note(f"{trouble.message}; going on with all copies together")
+    outside.show.phase(f"restoring {plan.request.dataset} from all copies together")
+    return _united(plan, target, before, outside)
 
 
-def _from_one(plan: RestorePlan, name: str, target: Path, outside: Outside) -> RestoreSummary:
-    copy = _named(outside.copies[plan.repository], name)
+def _united(plan: RestorePlan, target: Path, before: Mapping[str, Taken], outside: Outside) -> _Brought:
+    best = [name for name in plan.sources if name in plan.present]
+    names = [*best, *(name for name in plan.present if name not in best)]
+    copies = [_named(outside.copies[plan.repository], name) for name in names]
+    with outside.union(copies, plan.present, plan.config_sha256) as union:
+        part = _from(plan, union, target, outside)
+        taken, damage = union.taken(), union.damage()
+    for name, keys in damage.items():
+        outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool backup heals it")
+    if not part.complete:
+        raise _not_everything("all copies together", part)
+    for name, one in before.items():
+        read = taken.get(name, Taken())
+        taken = {**taken, name: Taken(objects=None, bytes=one.bytes + read.bytes)}
+    return _Brought(source="union", last=part, taken=taken, damage=damage)
+
+
+def _from(plan: RestorePlan, place: Place, target: Path, outside: Outside) -> RestoreSummary:
     return outside.restic(plan.repository).restore(
-        copy, plan.snapshot.id, target, include=plan.request.include, watch=outside.show.progress
+        place, plan.snapshot.id, target, include=plan.request.include, watch=outside.show.progress
     )
+
+
+def _not_everything(where: str, part: RestoreSummary) -> ResticFailed:
+    return ResticFailed(f"{where} did not bring everything: {part.reason}", hint="drtool copies list")
 
 
 # The target: what is not finished lies apart, below a name that says what it belongs to
@@ -296,6 +349,18 @@ def _sources(repository: str, snapshot: Snapshot, stock: Stock, outside: Outside
         damaged=plan.lost,
         complete=agreeing(stock.present),
     )
+
+
+def _worth_trying_alone(sources: Sequence[str], repository: str, stock: Stock, outside: Outside) -> bool:
+    """Whether restic shall read the best copy itself: it is near, or alone, and nothing is known to be wrong with it.
+
+    Two distant copies are read together from the start, which is faster.
+    """
+    if len(stock.present) < 2:
+        return True
+    best = _named(outside.copies[repository], sources[0])
+    plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository))
+    return not plan.lost.get(best.name) and (best.local or len(sources) < 2)
 
 
 def _named(copies: Sequence[Copy], name: str) -> Copy:

@@ -82,7 +82,8 @@ def restore_document(outcome: RestoreOutcome) -> Document:
         "bytes": outcome.bytes,
         "seconds": round(outcome.seconds, 3),
         "verified": outcome.verified,
-        "taken_from": {copy: dict(figures) for copy, figures in outcome.taken_from.items()},
+        "taken_from": {copy: {"objects": one.objects, "bytes": one.bytes} for copy, one in outcome.taken_from.items()},
+        "damage": {copy: sorted(keys) for copy, keys in outcome.damage.items()},
         "outcome": outcome.outcome,
     }
 
@@ -93,6 +94,7 @@ def plan_document(plan: RestorePlan) -> Document:
         "snapshot": plan.snapshot.id,
         "time": stamp(plan.snapshot.time),
         "sources": list(plan.sources),
+        "source": plan.sources[0] if plan.direct else "union",
         "target": str(plan.request.target),
         "files": plan.files,
         "bytes": plan.bytes,

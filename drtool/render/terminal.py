@@ -164,7 +164,7 @@ def show_snapshots(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> None:
 
 def show_restore(outcome: RestoreOutcome) -> None:
     seconds = max(outcome.seconds, 0.001)
-    sources = ", ".join(f"{name} ({_size(part['bytes'] or 0)})" for name, part in outcome.taken_from.items())
+    sources = ", ".join(f"{name} ({_size(part.bytes)})" for name, part in outcome.taken_from.items())
     _console().print(
         f"{_coloured(outcome.outcome)}: {escape(outcome.dataset)} of {_time(outcome.snapshot.time)} UTC"
         f" is back in {escape(outcome.target)}\n"
@@ -178,10 +178,16 @@ def show_restore_plan(plan: RestorePlan) -> None:
     _console().print(
         f"would restore {escape(plan.request.dataset)} of {_time(plan.snapshot.time)} UTC"
         f" (snapshot {plan.snapshot.id[:12]}) into {escape(str(plan.request.target))}\n"
-        f"from {escape(', then '.join(plan.sources))}: {plan.files:,} files, {_size(plan.bytes)};"
+        f"from {escape(_ways(plan))}: {plan.files:,} files, {_size(plan.bytes)};"
         f" {_size(plan.free)} are free",
         highlight=False,
     )
+
+
+def _ways(plan: RestorePlan) -> str:
+    first = plan.sources[0] if plan.direct else ""
+    together = f"all copies together ({', '.join(plan.present)})" if plan.united else ""
+    return ", then ".join(filter(None, (first, together)))
 
 
 def show_plans(plans: Sequence[RepositoryPlan]) -> None:

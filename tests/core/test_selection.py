@@ -6,7 +6,7 @@ import pytest
 
 from drtool.core.model import Snapshot
 from drtool.core.objects import key_of_snapshot
-from drtool.core.selection import choose_snapshot, holders, rank_copies
+from drtool.core.selection import Pace, choose_snapshot, holders, order_sources, rank_copies
 from drtool.errors import NoSnapshot
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -94,3 +94,15 @@ def test_a_damaged_copy_comes_last_and_still_comes() -> None:
 def test_equals_stay_in_declared_order() -> None:
     local = dict.fromkeys(NAMES, True)
     assert rank_copies(NAMES, local=local, damaged=(), complete=COMPLETE) == NAMES
+
+
+def test_equally_fast_copies_share_the_load() -> None:
+    paces = {"a": Pace(rate=100, queued=500), "b": Pace(rate=100)}
+    assert order_sources(["a", "b"], paces, 10) == ("b", "a")
+    assert order_sources(["a", "b"], {"a": Pace(rate=100), "b": Pace(rate=100)}, 10) == ("a", "b")
+
+
+def test_a_much_slower_copy_is_only_asked_last_however_long_the_queue() -> None:
+    paces = {"slow": Pace(rate=40), "fast": Pace(rate=100, queued=10**9)}
+    assert order_sources(["slow", "fast"], paces, 10) == ("fast", "slow")
+    assert order_sources(["slow"], paces, 10) == ("slow",)

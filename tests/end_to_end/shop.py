@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.quick_restic import quick_restic
-from tests.servers import Bucket, Rclone, credentials_file
+from tests.servers import Bucket, Rclone, client_of, credentials_file
 
 PROGRAMS = Path(sys.prefix) / "bin"
 PASSWORD = "wrong-horse-battery-staple"
@@ -130,6 +130,15 @@ class Shop:
         } | more
         self.folders[name] = server.data / bucket.name / prefix
         return self.folders[name]
+
+    def remove_from_bucket(self, *paths: Path) -> None:
+        """Objects of ``offsite``, by its server: rclone keeps its folders in mind for a while."""
+        assert self.bucket
+        client = client_of(self.bucket)
+        for path in paths:
+            key = path.relative_to(self.folders["offsite"].parent.parent)
+            client.delete_object(Bucket=self.bucket.name, Key=str(key))
+            assert not path.exists()
 
     def add_files(self, name: str = "files", *paths: Path, **more: Any) -> None:
         chosen = [str(path) for path in paths or (self.source,)]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.shop import Shop, assert_same_tree, change, cut, flip
-from tests.servers import client_of
 
 
 def _one(kind: str) -> Callable[[Path], list[Path]]:
@@ -50,7 +49,7 @@ def test_what_the_first_copy_lost_is_healed_before_restic_writes(grown: Shop, lo
 def test_what_the_second_copy_lost_is_healed(grown: Shop) -> None:
     gone = [path for loss in ("a data pack", "an index", "a snapshot", "the key", "the config")
             for path in LOSSES[loss](grown.folders["offsite"])]  # fmt: skip
-    _remove_from_bucket(grown, gone)
+    grown.remove_from_bucket(*gone)
     done = grown.run("backup", code=0)
     assert done.copy("offsite")["healed"] == len(gone)
     grown.assert_whole()
@@ -106,7 +105,7 @@ def test_a_pack_that_grew_is_replaced(grown: Shop) -> None:
 def test_damage_in_both_copies_at_different_places_is_healed_both_ways(grown: Shop) -> None:
     first, second = grown.packs("disk")[:2]
     first.unlink()
-    _remove_from_bucket(grown, [grown.folders["offsite"] / second.relative_to(grown.folders["disk"])])
+    grown.remove_from_bucket(grown.folders["offsite"] / second.relative_to(grown.folders["disk"]))
     grown.run("backup", code=0)
     grown.assert_whole()
 
@@ -128,7 +127,7 @@ def test_a_pack_that_no_copy_holds_any_more_ends_honestly_and_one_repair_is_enou
     pack = grown.packs("disk")[0]
     key = pack.relative_to(grown.folders["disk"])
     pack.unlink()
-    _remove_from_bucket(grown, [grown.folders["offsite"] / key])
+    grown.remove_from_bucket(grown.folders["offsite"] / key)
     change(grown.source, 7)
     failed = grown.run("backup", as_json=False)
     assert failed.code in (1, 3), str(failed)
@@ -150,19 +149,9 @@ def test_a_pack_that_no_copy_holds_any_more_ends_honestly_and_one_repair_is_enou
 def test_a_snapshot_that_no_copy_holds_any_more_is_told_and_does_not_stop_the_next_backup(grown: Shop) -> None:
     snapshot = sorted((grown.folders["disk"] / "snapshots").iterdir())[0]
     snapshot.unlink()
-    _remove_from_bucket(grown, [grown.folders["offsite"] / "snapshots" / snapshot.name])
+    grown.remove_from_bucket(grown.folders["offsite"] / "snapshots" / snapshot.name)
     change(grown.source, 7)
     done = grown.run("backup")
     assert done.dataset("files")["outcome"] == "done", str(done)
     grown.assert_whole()
     grown.run("backup", code=0)
-
-
-def _remove_from_bucket(shop: Shop, paths: list[Path]) -> None:
-    """By the server, as rclone keeps its folders in mind for a while."""
-    assert shop.bucket
-    client = client_of(shop.bucket)
-    for path in paths:
-        key = path.relative_to(shop.folders["offsite"].parent.parent)
-        client.delete_object(Bucket=shop.bucket.name, Key=str(key))
-        assert not path.exists()

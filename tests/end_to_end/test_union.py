@@ -1,0 +1,153 @@
+"""Restores from copies none of which is whole: each object from whichever copy still holds it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import stat
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.end_to_end.shop import Shop, assert_same_tree, flip, wait_until
+from tests.end_to_end.slowline import SlowLine
+from tests.servers import Rclone
+
+
+def _to(shop: Shop, name: str = "back") -> tuple[str, ...]:
+    return ("restore", "files", "--to", str(shop.folder / name))
+
+
+@pytest.fixture
+def many(shop: Shop, rclone: Rclone) -> Shop:
+    """An estate of which the newest snapshot needs more than twenty packs."""
+    shop.add_directory("disk")
+    shop.bucket = rclone.bucket()
+    shop.add_bucket("offsite", rclone, shop.bucket)
+    shop.write().init()
+    for night in range(12):
+        (shop.source / f"night-{night}.bin").write_bytes(random.Random(night).randbytes(400_000))
+        shop.run("backup", "--quiet", code=0)
+    return shop
+
+
+def test_packs_lost_and_altered_here_and_lost_there_all_come_back(many: Shop) -> None:
+    disk, offsite = many.folders["disk"], many.folders["offsite"]
+    packs = many.packs("disk")
+    random.Random(1).shuffle(packs)
+    for pack in packs[:5]:
+        pack.unlink()
+    for pack in packs[5:10]:
+        flip(pack)
+    many.remove_from_bucket(*(offsite / pack.relative_to(disk) for pack in packs[10:20]))
+    shutil.rmtree(many.state / "shop" / "cache")
+    answer = many.run(*_to(many), code=0)
+    assert_same_tree(many.source, many.inside(many.folder / "back"))
+    told = answer.document
+    assert told["source"] == "union"
+    assert told["taken_from"]["offsite"]["objects"] >= 5
+    assert told["taken_from"]["disk"]["objects"] >= 5
+    found = {key for keys in told["damage"].values() for key in keys}
+    assert found <= {f"data/{pack.parent.name}/{pack.name}" for pack in packs[:20]}
+    kinds = [event["kind"] for event in many.run("evidence", "show", code=0).document["events"]]
+    assert "anomaly.damage" in kinds
+    many.run("backup", code=0)  # heals what was lost, and what the restore found altered; the rest is for a full check
+    found_altered = [pack for pack in packs[5:10] if f"data/{pack.parent.name}/{pack.name}" in found]
+    assert found_altered
+    for pack in found_altered:
+        assert pack.read_bytes() == (offsite / pack.relative_to(disk)).read_bytes()
+    many.assert_equal_copies()
+
+
+def test_what_the_first_copy_brought_is_not_written_again(many: Shop) -> None:
+    """One pack is altered where only reading shows it: the union brings what needs that pack, and no more."""
+    flip(many.packs("disk")[0])
+    shutil.rmtree(many.state / "shop" / "cache")
+    running = many.start(*_to(many))
+    written: dict[Path, int] = {}
+    while running.process.poll() is None:
+        for path in (many.folder / "back").rglob("*.bin") if (many.folder / "back").exists() else ():
+            seen = path.stat() if path.exists() else None
+            if seen:
+                written.setdefault(Path(path.name), seen.st_ino)
+        time.sleep(0.02)
+    told = running.wait().document
+    assert told["source"] == "union"
+    back = many.inside(many.folder / "back")
+    assert_same_tree(many.source, back)
+    assert all((back / name).stat().st_ino == inode for name, inode in written.items() if (back / name).exists())
+
+
+def test_where_an_object_is_gone_everywhere_the_error_says_so_and_nothing_has_a_final_name(many: Shop) -> None:
+    pack = many.packs("disk")[0]
+    flip(pack)
+    many.remove_from_bucket(many.folders["offsite"] / pack.relative_to(many.folders["disk"]))
+    shutil.rmtree(many.state / "shop" / "cache")
+    answer = many.run(*_to(many))
+    assert answer.code == 1, str(answer)
+    assert "all copies together" in answer.error["message"]
+    assert [entry.name for entry in (many.folder / "back").iterdir() if not entry.name.startswith(".drtool-")] == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_union_restore_is_completed_by_the_next(many: Shop, seed: int) -> None:
+    rng, disk = random.Random(seed), many.folders["disk"]
+    for pack in many.packs("disk")[:4]:
+        pack.unlink()
+    for moment in range(5):
+        target = many.folder / f"back-{moment}"
+        running = many.start("restore", "files", "--to", str(target))
+        wait_until("it begins to write", target.exists)
+        time.sleep(rng.uniform(0, 0.8))
+        running.kill_after(0)
+        many.assert_nobody_left()
+        answer = many.run("restore", "files", "--to", str(target))
+        assert answer.code in (0, 2), str(answer)  # 2: killed after the last act, all is there
+        assert_same_tree(many.source, many.inside(target))
+        shutil.rmtree(target)
+    assert len(many.names("disk")) < len(many.names("offsite")), f"a restore wrote to {disk}"
+    many.assert_evidence()
+
+
+def test_the_union_listens_on_a_private_socket_and_on_no_port(many: Shop, rclone: Rclone) -> None:
+    many.packs("disk")[0].unlink()
+    with SlowLine(rclone.endpoint, rate=300_000) as line:
+        many.copies["offsite"]["s3"]["endpoint"] = line.endpoint
+        running = many.write().start(*_to(many))
+        drtool = psutil.Process(running.process.pid)
+        wait_until("it listens", lambda: bool(_sockets(drtool)))
+        for path in _sockets(drtool):
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert [one for one in drtool.net_connections("inet") if one.status == psutil.CONN_LISTEN] == []
+        sockets = _sockets(drtool)
+        running.process.terminate()
+        running.wait(60)
+    assert not any(path.parent.exists() for path in sockets)
+
+
+def _sockets(process: psutil.Process) -> list[Path]:
+    paths = [Path(one.laddr) for one in process.net_connections("unix") if isinstance(one.laddr, str) and one.laddr]
+    return [path for path in paths if path.parent.name.startswith("drtool-")]
+
+
+def test_two_equally_slow_copies_are_read_at_once(many: Shop, rclone: Rclone) -> None:
+    """Each line carries the same; the union takes from both, about half from each."""
+    bucket = rclone.bucket()
+    many.add_bucket("second", rclone, bucket)
+    many.write().init().run("backup", code=0)
+    del many.copies["disk"]
+    with SlowLine(rclone.endpoint, rate=2_000_000) as one, SlowLine(rclone.endpoint, rate=2_000_000) as other:
+        many.copies["offsite"]["s3"]["endpoint"] = one.endpoint
+        many.copies["second"]["s3"]["endpoint"] = other.endpoint
+        many.write()
+        shutil.rmtree(many.state / "shop" / "cache")
+        alone = many.run(*_to(many, "alone"), "--from", "offsite", code=0)
+        shutil.rmtree(many.state / "shop" / "cache")
+        both = many.run(*_to(many, "both"), code=0)
+    assert_same_tree(many.source, many.inside(many.folder / "both"))
+    assert both.document["source"] == "union"
+    taken = [both.document["taken_from"][name]["bytes"] for name in ("offsite", "second")]
+    assert min(taken) > sum(taken) / 4, taken
+    assert alone.seconds / both.seconds > 1.3, f"{alone.seconds:.1f} s against {both.seconds:.1f} s"
