@@ -10,7 +10,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -118,26 +118,34 @@ def _key(kind: str, name: str) -> str:
 @contextmanager
 def _listening(answers: _Answers, socket: Path) -> Iterator[None]:
     """The server lives in a thread of its own, with a loop of its own."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    end = asyncio.Event()
+    loop, end = asyncio.new_event_loop(), asyncio.Event()
+    ready: Future[None] = Future()
 
     async def live() -> None:
         runner = web.AppRunner(answers.application(), access_log=None, handle_signals=False)
         await runner.setup()
         try:
             await web.UnixSite(runner, str(socket)).start()
-            ready.set()
+            ready.set_result(None)
             await end.wait()
         finally:
-            ready.set()
             await runner.cleanup()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(live()), name="union", daemon=True)
+    def run() -> None:
+        try:
+            loop.run_until_complete(live())
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)  # it belongs to who waits for the server
+
+    thread = threading.Thread(target=run, name="union", daemon=True)
     thread.start()
-    ready.wait()
     try:
+        ready.result()
         yield
     finally:
-        loop.call_soon_threadsafe(end.set)
+        if not loop.is_closed() and thread.is_alive():
+            loop.call_soon_threadsafe(end.set)
         thread.join()
         loop.close()
