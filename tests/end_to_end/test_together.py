@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.end_to_end.shop import Running, Shop, assert_same_tree, change, wait_until
@@ -92,10 +93,13 @@ def test_a_lock_of_restics_that_a_dead_process_left_is_cleared(busy: tuple[Shop,
     shop, running, go = busy
     locks = shop.folders["disk"] / "locks"
     wait_until("a lock is there", lambda: any(locks.iterdir()))
+    children = psutil.Process(running.process.pid).children(recursive=True)
     running.process.kill()
     running.process.wait()
     go.touch()
     shop.assert_nobody_left()
+    # to restic, a process that ended but was not yet waited for by init still lives
+    wait_until("init has waited for them", lambda: not any(psutil.pid_exists(child.pid) for child in children))
     assert any(locks.iterdir())
     shop.run("backup", "files", code=0)
     assert list(locks.iterdir()) == []
