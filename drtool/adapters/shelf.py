@@ -174,7 +174,7 @@ class Shelf:
             name = order_sources(names, paces, size)[0]
             try:
                 return self._from_one(self._sources[name], key, size)
-            except (ObjectMissing, ObjectAltered):
+            except (ObjectMissing, ObjectAltered, OSError):  # OSError: a sector that cannot be read
                 with self._lock:
                     self._damage.setdefault(name, set()).add(key)
                 holders.remove(name)

@@ -55,13 +55,27 @@ class Union:
 def serve_union(copies: Sequence[Copy], present: Mapping[str, Inventory], config_sha256: str) -> Iterator[Union]:
     """Serve the copies as one repository until the end; the socket lies in a private folder."""
     with (
-        tempfile.TemporaryDirectory(prefix="drtool-") as folder,
+        _private_folder() as folder,
         closing(Shelf(copies, present, config_sha256)) as shelf,
         ThreadPoolExecutor(2 * CONNECTIONS, thread_name_prefix="union") as workers,
     ):
-        socket = Path(folder) / "restic"
+        socket = folder / "restic"
         with _listening(_Answers(shelf, workers), socket):
             yield Union(shelf, socket)
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Not in the state folder, whose path may be longer than a socket's may be (108 bytes)."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="drtool-")
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DrtoolError(
+            f"no folder for a socket can be made: {why}", hint="set TMPDIR, or read one copy by --from COPY"
+        ) from error
+    with folder as path:
+        yield Path(path)
 
 
 class _Answers:

@@ -112,15 +112,10 @@ def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
     }
     outside.evidence.append(run, "restore.started", body)
     try:
-        brought = _bring(plan, outside)
+        brought = _bring(plan, run, outside)
     except BaseException as error:
         outside.evidence.append(run, "restore.failed", body | {"error": type(error).__name__})
         raise
-    if brought.damage:
-        found = {copy: len(keys) for copy, keys in brought.damage.items()}
-        outside.evidence.append(run, "anomaly.damage", {"repository": plan.repository, "lost_or_altered": found})
-        for copy, keys in brought.damage.items():
-            outside.evidence.doubt(plan.repository, copy, keys)
     last = brought.last
     outcome = RestoreOutcome(
         run=run,
@@ -140,6 +135,7 @@ def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
         "source": brought.source,
         "files": outcome.files,
         "bytes": outcome.bytes,
+        "kept_bytes": last.kept_bytes,
         "seconds": round(outcome.seconds, 3),
     }
     outside.evidence.append(run, "restore.finished", body | figures)
@@ -156,20 +152,20 @@ class _Brought:
     damage: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def _bring(plan: RestorePlan, outside: Outside) -> _Brought:
+def _bring(plan: RestorePlan, run: str, outside: Outside) -> _Brought:
     if _complete(plan).exists():
         _finish(_complete(plan), plan.request.target)
         kept = RestoreSummary(kept_files=plan.files, kept_bytes=plan.bytes)
         return _Brought(source=plan.sources[0], last=kept, taken={})
     with _begun(plan) as target:
-        brought = _directly_or_united(plan, target, outside)
+        brought = _directly_or_united(plan, run, target, outside)
         if not plan.request.over:
             target.rename(_complete(plan))
             _finish(_complete(plan), plan.request.target)
         return brought
 
 
-def _directly_or_united(plan: RestorePlan, target: Path, outside: Outside) -> _Brought:
+def _directly_or_united(plan: RestorePlan, run: str, target: Path, outside: Outside) -> _Brought:
     """restic reads the best copy itself; what that cannot give comes from all copies together.
 
     restic leaves alone what it finds finished in the target.
@@ -191,24 +187,32 @@ def _directly_or_united(plan: RestorePlan, target: Path, outside: Outside) -> _B
             raise trouble
         outside.show.note(f"{trouble.message}; going on with all copies together")
     outside.show.phase(f"restoring {plan.request.dataset} from all copies together")
-    return _united(plan, target, before, outside)
+    return _united(plan, run, target, before, outside)
 
 
-def _united(plan: RestorePlan, target: Path, before: Mapping[str, Taken], outside: Outside) -> _Brought:
-    best = [name for name in plan.sources if name in plan.present]
-    names = [*best, *(name for name in plan.present if name not in best)]
+def _united(plan: RestorePlan, run: str, target: Path, before: Mapping[str, Taken], outside: Outside) -> _Brought:
+    names = [*plan.sources, *(name for name in plan.present if name not in plan.sources)]
     copies = [_named(outside.copies[plan.repository], name) for name in names]
     with outside.union(copies, plan.present, plan.config_sha256) as union:
-        part = _from(plan, union, target, outside)
+        try:
+            part = _from(plan, union, target, outside)
+        finally:
+            _report_damage(plan.repository, run, union.damage(), outside)
         taken, damage = union.taken(), union.damage()
-    for name, keys in damage.items():
-        outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool backup heals it")
     if not part.complete:
         raise _not_everything("all copies together", part)
     for name, one in before.items():
         read = taken.get(name, Taken())
         taken = {**taken, name: Taken(objects=None, bytes=one.bytes + read.bytes)}
     return _Brought(source="union", last=part, taken=taken, damage=damage)
+
+
+def _report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]], outside: Outside) -> None:
+    """Also of a restore that fails for it: the next run then reads these objects again, and heals what it can."""
+    for name, keys in damage.items():
+        outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool backup heals it")
+        outside.evidence.append(run, "anomaly.damage", {"repository": repository, "copy": name, "objects": len(keys)})
+        outside.evidence.doubt(repository, name, keys)
 
 
 def _from(plan: RestorePlan, place: Place, target: Path, outside: Outside) -> RestoreSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import random
 from collections.abc import Iterator
@@ -29,11 +30,14 @@ class Watched(DirectoryCopy):
         self.opened: list[str] = []
         self.open_now = 0
         self.trouble: CopyTrouble | None = None
+        self.unreadable: set[str] = set()
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
         if self.trouble:
             raise self.trouble
+        if key in self.unreadable:
+            raise OSError(errno.EIO, "input/output error", key)
         with super().open(key) as stream:
             self.opened.append(key)
             self.open_now += 1
@@ -100,6 +104,17 @@ def test_a_copy_that_stops_answering_is_not_asked_again(tmp_path: Path) -> None:
         first.trouble = None
         shelf.read("config", 0, 10)
         assert first.opened == []
+
+
+def test_an_object_on_a_bad_sector_comes_from_the_other_copy(tmp_path: Path) -> None:
+    key, content = _pack(1)
+    first, second = _copy(tmp_path, "first", {key: content}), _copy(tmp_path, "second", {key: content})
+    first.unreadable = {key}
+    with closing(_shelf(first, second)) as shelf:
+        assert shelf.read(key, 0, 1000) == content
+        assert shelf.damage() == {"first": {key}}
+        assert shelf.read("config", 0, 10) == CONFIG
+        assert first.opened == ["config"]  # for the rest the copy is as good as before
 
 
 def test_ranges_are_those_of_the_object(tmp_path: Path) -> None:
