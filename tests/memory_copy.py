@@ -78,6 +78,15 @@ class MemoryCopy:
             raise altered(key)
         self._store(key, content)
 
+    def remove(self, keys: Collection[str]) -> None:
+        self._files()
+        with self._lock:
+            for key in keys:
+                self.files.pop(key, None)
+
+    def revive(self, keys: Collection[str]) -> frozenset[str]:
+        return frozenset()
+
     def probe(self) -> UploadVerification:
         self._files()
         return UploadVerification.LOCAL_HASH

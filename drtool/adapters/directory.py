@@ -120,6 +120,17 @@ class DirectoryCopy:
             temporary.rename(final)
             _sync(final.parent)
 
+    def remove(self, keys: Collection[str]) -> None:
+        with self._reporting():
+            for key in keys:
+                (self.path / key).unlink(missing_ok=True)
+            for folder in {(self.path / key).parent for key in keys}:
+                if folder.is_dir():
+                    _sync(folder)
+
+    def revive(self, keys: Collection[str]) -> frozenset[str]:
+        return frozenset()
+
     def probe(self) -> UploadVerification:
         return UploadVerification.LOCAL_HASH
 

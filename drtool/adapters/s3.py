@@ -185,6 +185,15 @@ class S3Copy:
                     f"copy {self.name} stored {key} altered", copy=self.name, hint="run drtool backup again"
                 )
 
+    def remove(self, keys: Collection[str]) -> None:
+        """One request for each object: not every server knows the one for many."""
+        for key in keys:
+            with suppress(ObjectMissing):
+                self._try(lambda s3, key=key: s3.delete_object(Bucket=self.place.bucket, Key=self._root + key), key)  # type: ignore[misc]
+
+    def revive(self, keys: Collection[str]) -> frozenset[str]:
+        return frozenset()
+
     def probe(self) -> UploadVerification:
         """Which deliberately wrong value this server refuses, the strongest first."""
         sent, claimed = b"drtool writes this to see", b"whether you compare it   "

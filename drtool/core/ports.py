@@ -104,6 +104,15 @@ class Copy(Protocol):
         ``ObjectAltered`` when the source's bytes do not match; then nothing is stored.
         """
 
+    def remove(self, keys: Collection[str]) -> None:
+        """Remove objects. What is not there any more is no error; raises ``CopyRefused`` where it must not be done."""
+
+    def revive(self, keys: Collection[str]) -> frozenset[str]:
+        """Undo removals and overwriting where the place keeps older versions: those that are there intact again.
+
+        None where it keeps none. Reads what it brings back, and leaves alone what it cannot prove.
+        """
+
     def probe(self) -> UploadVerification:
         """Find out, by deliberately wrong values, how this place verifies what is sent to it."""
 

@@ -358,6 +358,26 @@ def test_many_threads_may_put_the_same_object(place: Place) -> None:
 # What the place is like
 
 
+def test_what_is_removed_is_gone_and_the_rest_stays(place: Place) -> None:
+    for content in (b"one", b"two"):
+        place.copy.put(pack(content), holding(content), sha256(content))
+    place.copy.remove([pack(b"one")])
+    assert place.files() == {pack(b"two"): b"two"}
+
+
+def test_removing_again_is_harmless(place: Place) -> None:
+    place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    for _ in range(2):
+        place.copy.remove([pack(b"one")])
+    assert place.files() == {}
+
+
+def test_nothing_is_revived_where_nothing_older_is_kept(place: Place) -> None:
+    place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    place.copy.remove([pack(b"one")])
+    assert place.copy.revive([pack(b"one"), pack(b"never there")]) == frozenset()
+
+
 def test_the_probe_finds_what_the_place_enforces(place: Place) -> None:
     assert place.copy.probe() is place.verification
 
