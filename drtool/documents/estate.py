@@ -132,6 +132,9 @@ class Copy(Part):
         Duration | None,
         Field(description="How long this copy keeps what retention removed elsewhere; without it not at all"),
     ] = None
+    verify_within: Annotated[
+        Duration, Field(description="Within which time `drtool check` reads and hashes every object of this copy")
+    ] = timedelta(days=28)
     medium: Annotated[DeclaredMedium | None, Field(description="The medium, where the machine cannot see it")] = None
     patience: Annotated[
         Duration, Field(description="How long an outage of this copy is waited for during a backup")

@@ -21,6 +21,7 @@ from drtool.core.objects import Plan, agreeing, key_of_snapshot, plan_replicatio
 from drtool.core.ports import Copy
 from drtool.core.rules import judge
 from drtool.core.selection import worth_having
+from drtool.core.verification import covered, strongest
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import Dataset, Estate
 from drtool.errors import DrtoolError
@@ -40,7 +41,7 @@ def assess(estate: Estate, outside: Outside) -> Status:
     for repository in estate.repositories:
         outside.show.phase(f"looking at the copies of {repository}")
         stock = take_stock(repository, outside.copies[repository], outside.evidence)
-        copies += copy_statuses(repository, stock, outside)
+        copies += copy_statuses(estate, repository, stock, outside)
         protection += _protection(estate, repository, stock, outside)
         snapshots = _snapshots(repository, stock, outside)
         for name, dataset in estate.datasets.items():
@@ -65,7 +66,7 @@ def list_copies(estate: Estate, outside: Outside) -> tuple[CopyStatus, ...]:
         for copy in outside.copies[repository]:
             if stock.facts[copy.name].reached:
                 probe(repository, copy, outside)
-        found += copy_statuses(repository, stock, outside)
+        found += copy_statuses(estate, repository, stock, outside)
     return tuple(found)
 
 
@@ -86,14 +87,21 @@ def ensure_probed(repository: str, copy: Copy, outside: Outside) -> None:
         probe(repository, copy, outside)
 
 
-def copy_statuses(repository: str, stock: Stock, outside: Outside) -> tuple[CopyStatus, ...]:
+def copy_statuses(estate: Estate, repository: str, stock: Stock, outside: Outside) -> tuple[CopyStatus, ...]:
     """The copies of one repository as found now."""
+    documents = estate.repositories[repository].copies
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository), altered=stock.altered)
-    agrees = agreeing(stock.present)
-    return tuple(_copy(repository, facts, plan, agrees, outside) for facts in stock.facts.values())
+    agrees = agreeing(stock.sound)
+    return tuple(
+        _copy(repository, facts, plan, agrees, documents[facts.copy].verify_within, outside)
+        for facts in stock.facts.values()
+    )
 
 
-def _copy(repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bool], outside: Outside) -> CopyStatus:
+def _copy(
+    repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bool], within: timedelta, outside: Outside
+) -> CopyStatus:
+    evidence, now = outside.evidence, outside.clock.now()
     probed = outside.evidence.upload_verification(repository, facts.copy)
     state = _state(facts, plan, agrees)
     damage = plan.damage(facts.copy)
@@ -107,7 +115,9 @@ def _copy(repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bo
         agrees=agrees.get(facts.copy, False) and not damage,
         medium=outside.media.of_copy(repository, facts.copy),
         upload_verification=probed[0] if probed else None,
-        verified=outside.evidence.verified(repository, facts.copy),
+        verified=strongest(evidence.verified(repository, facts.copy), now=now, within=within),
+        coverage=covered(facts.inventory, evidence.readings(repository, facts.copy), now=now, within=within),
+        retained=total(facts.retained),
         reason=_reason(facts, plan, state),
         hint=facts.hint or ("drtool backup" if state in (CopyState.BEHIND, CopyState.DAMAGED) else ""),
     )
@@ -136,7 +146,7 @@ def _reason(facts: CopyFacts, plan: Plan, state: CopyState) -> str:
 
 def _snapshots(repository: str, stock: Stock, outside: Outside) -> Sequence[Snapshot]:
     try:
-        return known_snapshots(repository, outside, stock)
+        return known_snapshots(repository, outside, stock.present)
     except DrtoolError as error:
         outside.show.note(f"not all snapshots of {repository} are known: {error.message}")
         return outside.evidence.catalog(repository)
