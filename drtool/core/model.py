@@ -536,6 +536,11 @@ class PrunePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedRepository:
+    """What became of one repository: ``snapshots`` and ``objects`` removed from one copy, which freed ``bytes`` there.
+
+    ``copies`` is how many objects each copy removed that it had kept before, ``retained`` how many it still keeps.
+    """
+
     repository: str
     outcome: Outcome
     snapshots: int = 0
