@@ -17,7 +17,7 @@ from tests.end_to_end.website.truth import Truth, files_below
 PATIENCE = 15.0  # seconds
 UPLOADS = "wp-content/uploads/"
 TABLE = "== table "
-EACH = "SELECT '== table @table@'; SHOW CREATE TABLE @table@; SELECT * FROM @table@ WHERE @lasting@ ORDER BY 1;\n"
+EACH = "SELECT '== table @table@'; SHOW CREATE TABLE @table@; SELECT * FROM @table@ WHERE @lasting@ ORDER BY 1, 2;\n"
 LASTING = {"wp_options": "option_name NOT LIKE '%transient%'"}  # the rest is WordPress's own cache
 
 

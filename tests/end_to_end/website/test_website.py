@@ -37,6 +37,10 @@ def lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, timeout=60)
+
+
 def test_a_built_site_passes_every_check_before_and_after_a_restart(site: Site) -> None:
     assert site.check() == {}
     site.stop()
@@ -67,6 +71,19 @@ def test_an_empty_server_does_not_pass_for_the_site(site: Site) -> None:
     assert set(site.check()) == EVERYTHING
 
 
+def test_what_was_lost_can_be_brought_back_by_hand(site: Site, tmp_path: Path) -> None:
+    dump, archive = tmp_path / "wordpress.sql", tmp_path / "teahouse.tar"
+    run("mariadb-dump", f"--defaults-file={site.backup_file}", f"--result-file={dump}", "--databases", site.database)
+    run("tar", "--create", f"--file={archive}", f"--directory={site.web_root}", ".")
+    incidents.lose_everything(site)
+    site.rebuild_empty_server()
+    site.web_root.mkdir()
+    run("tar", "--extract", "--same-owner", f"--file={archive}", f"--directory={site.web_root}")
+    site.query(dump.read_text(), database="")
+    site.restart_php()
+    assert site.check() == {}
+
+
 def test_a_table_that_is_dropped_still_leaves_a_front_page_with_its_title(site: Site) -> None:
     incidents.drop_table(site)
     assert f"<title>{site.content.title}</title>" in site.visitor.get("/").decode()
@@ -87,7 +104,6 @@ def test_a_destroyed_site_leaves_no_process_and_no_file(site: Site) -> None:
     site.start()
     assert not any(lives(process) for process in processes)
     processes = living(site)
-    site.root.mkdir(exist_ok=True)
     site.destroy()
     assert not any(lives(process) for process in processes)
     assert not site.root.exists()
