@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STARTED = 60.0  # seconds after which a daemon counts as not starting
-STOPPED = 60.0
+STOPPED = 60.0  # and after which it is killed
 
 
 @dataclass(kw_only=True)
@@ -78,9 +80,6 @@ def as_user(user: str, *options: str) -> list[str]:
 
 
 def group_of(user: str) -> str:
-    import grp
-    import pwd
-
     return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
 
 

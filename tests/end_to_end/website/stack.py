@@ -134,8 +134,7 @@ class Site:
         shutil.copy(ASSETS / "install.php", folder)
         for name in self.content.images:
             draw_image(folder / name)
-        password = self.content.passwords["admin"]
-        (folder / "content.json").write_text(json.dumps(asdict(self.content) | {"password": password}))
+        (folder / "content.json").write_text(json.dumps(asdict(self.content)))
         _run(
             *as_user(WEB_USER), "php", "-d", "display_errors=stderr", "-d", "memory_limit=256M",
             str(folder / "install.php"), str(self.web_root), str(folder / "content.json"),

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HOST = "teahouse.example.test"
-PASSWORDS = ("admin", "backup", "application")
+PASSWORDS = ("admin", "backup", "application", "author", "salt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def draw_content(port: int, *, posts: int = 20, images: int = 6, orders: int = 1
         prices=tuple(f"{random.randint(200, 5000) / 100:.2f} EUR" for _ in range(images)),
         images=tuple(f"tea-{number}.png" for number in range(images)),
         orders=tuple((f"customer {secrets.token_hex(4)}", random.randint(100, 99999)) for _ in range(orders)),
-        passwords={name: secrets.token_hex(16) for name in (*PASSWORDS, "salt")},
+        passwords={name: secrets.token_hex(16) for name in PASSWORDS},
     )
 
 

@@ -18,7 +18,7 @@ function good($result) {
     return $result;
 }
 
-wp_install($content['title'], 'admin', 'admin@example.test', false, '', $content['password']);
+wp_install($content['title'], 'admin', 'admin@example.test', false, '', $content['passwords']['author']);
 wp_installing(false);
 switch_theme('teahouse');
 require_once get_template_directory() . '/functions.php';
