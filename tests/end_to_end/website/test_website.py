@@ -41,6 +41,14 @@ def run(*words: str) -> None:
     subprocess.run(words, check=True, timeout=60)
 
 
+def test_what_is_known_of_a_site_leaves_nothing_out(site: Site) -> None:
+    assert site.truth
+    images = [name for name in site.truth.files if name.startswith("wp-content/uploads/") and name.endswith(".png")]
+    assert len(images) > len(site.content.images)  # in several sizes
+    assert {"index.php", "wp-config.php", "wp-content/themes/teahouse/index.php"} < site.truth.files.keys()
+    assert len(set(site.truth.tables.values())) == len(site.query("SHOW TABLES").split()) > 10
+
+
 def test_a_built_site_passes_every_check_before_and_after_a_restart(site: Site) -> None:
     assert site.check() == {}
     site.stop()
