@@ -67,3 +67,10 @@ def _text(size: int, draw: random.Random) -> bytes:
     page = " ".join(draw.choices(WORDS, k=min(size, 1 << 16) // 6 + 1)).replace("n ", "\n")
     pages = (f"{page}{draw.getrandbits(64)}\n" for _ in range(size // len(page) + 1))
     return "".join(pages).encode()[:size]
+
+
+def dense(folder: Path, *, files: int, each: int, seed: int = 1) -> None:
+    """Files of ``each`` bytes that do not compress."""
+    draw = random.Random(seed)
+    for number in range(files):
+        _write(folder / f"{number}.bin", each, draw, compressible=False)

@@ -61,7 +61,7 @@ class Bench:
 
 def first_backup(bench: Bench) -> None:
     """Everything new, into fresh repositories with fresh caches, the data read from the disk."""
-    folder = _mixed(bench)
+    folder = mixed(bench)
     for number in range(bench.size.rounds):
         bench.say(f"first backup, round {number + 1} of {bench.size.rounds}")
         with bench.making(bench.place(f"first-{number}", folder)) as place:
@@ -73,7 +73,7 @@ def first_backup(bench: Bench) -> None:
 
 def in_memory(bench: Bench) -> None:
     """The same with all data in the page cache: restic then saturates two cores."""
-    folder = _mixed(bench)
+    folder = mixed(bench)
     for number in range(bench.size.rounds):
         bench.say(f"first backup with the data in memory, round {number + 1} of {bench.size.rounds}")
         with bench.making(bench.place(f"memory-{number}", folder)) as place:
@@ -90,7 +90,7 @@ def _both(bench: Bench, place: Place, name: str, number: int, before: Callable[[
 
 def unchanged(bench: Bench) -> None:
     """The nightly run when nothing has changed."""
-    with bench.making(bench.place("nightly", _mixed(bench))) as place:
+    with bench.making(bench.place("nightly", mixed(bench))) as place:
         place.restic(), place.drtool(), place.restic_s3()
         place.restic(), place.drtool(), place.restic_s3()
         bench.say("unchanged nights")
@@ -122,7 +122,8 @@ def memory(bench: Bench) -> None:
                 bench.say(f"  {files} files, {run_name}: {took.memory / 1024:.1f} MB in {took.seconds:.1f} s")
 
 
-def _mixed(bench: Bench) -> Path:
+def mixed(bench: Bench) -> Path:
+    """The data, written once, and now in the page cache."""
     folder = bench.scratch / "data"
     if not folder.exists():
         bench.say("writing the data")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,89 @@ class Place:
         """``restic copy`` from the directory to the server."""
         source = ["--from-repo", str(self.folder / "plain"), "--from-password-file", str(self.folder / "password")]
         return self._restic("copy", *self._on_server("copy"), "copy", *source)
+
+    def make_of_two_buckets(self, one: Server, two: Server) -> None:
+        """An estate with two distant copies, both filled; everything is sent through the limited servers."""
+        self.folder.mkdir(parents=True)
+        documents = self._documents()
+        head, tail = documents["drtool.yaml"].partition("    copies:\n")[0], "datasets:"
+        copies = "".join(
+            f'      {name}:\n        s3: {{endpoint: "{server.endpoint}", bucket: {BUCKET}, prefix: striped}}\n'
+            "        credentials: {file: credentials}\n"
+            for name, server in (("one", one), ("two", two))
+        )
+        rest = documents["drtool.yaml"].partition(tail)[2]
+        documents["drtool.yaml"] = f"{head}    copies:\n{copies}{tail}{rest}"
+        for name, content in documents.items():
+            (self.folder / name).write_text(content)
+            (self.folder / name).chmod(0o600)
+        self._drtool("copies", "init")
+        self._drtool("backup", "--quiet")
+
+    def drtool_restore(self, *more: str) -> Took:
+        """``drtool restore`` into an empty folder."""
+        return self._into_nothing(lambda target: self._drtool("restore", "data", "--to", target, *more))
+
+    def restic_restore(self, *more: str) -> Took:
+        """``restic restore`` of the very same copy."""
+        words = ["-r", str(self.folder / "disk"), "restore", "latest", "--tag", "dataset:data", *more]
+        return self._into_nothing(lambda target: self._restic("local", *words, "--target", target))
+
+    def _into_nothing(self, act: Callable[[str], Took]) -> Took:
+        target = self.folder / "back"
+        try:
+            return act(str(target))
+        finally:
+            shutil.rmtree(target, ignore_errors=True)
+
+    def packs(self) -> list[Path]:
+        return sorted(path for path in (self.folder / "disk" / "data").rglob("*") if path.is_file())
+
+    def forget_state(self) -> None:
+        shutil.rmtree(self.folder / "state")
+
+    def drtool_verify(self) -> Took:
+        return self._drtool("copies", "verify", "disk", "--quiet")
+
+    def drtool_list(self) -> Took:
+        return self._drtool("snapshots")
+
+    def drtool_heal(self) -> Took:
+        return self._drtool("heal", "--quiet")
+
+    def drtool_fill(self) -> Took:
+        """The emptied bucket, by ``drtool heal``."""
+        return self._drtool("heal", "offsite", "--quiet")
+
+    def sha256sum(self) -> Took:
+        """All files of the directory, on as many processors as there are."""
+        command = f'find "{self.folder}/disk" -type f -print0 | xargs -0 -n 4 -P {os.cpu_count()} sha256sum'
+        return run(["/bin/sh", "-c", command], PLAIN, self._log())
+
+    def rclone_copy(self, transfers: int) -> Took:
+        """The directory into a bucket by rclone."""
+        return self._rclone(transfers, str(self.folder / "disk"), f":s3:{BUCKET}/{self.name}-rclone")
+
+    def rclone_fetch(self, packs: Sequence[Path]) -> Took:
+        """A few objects from the bucket by rclone."""
+        names = self.folder / "names"
+        names.write_text("\n".join(str(pack.relative_to(self.folder / "disk")) for pack in packs))
+        source, target = f":s3:{BUCKET}/{self.name}-offsite", self.folder / "fetched"
+        try:
+            return self._rclone(4, "--files-from", str(names), source, str(target))
+        finally:
+            shutil.rmtree(target, ignore_errors=True)
+
+    def _rclone(self, transfers: int, *words: str) -> Took:
+        env = PLAIN | {
+            "HOME": str(self.folder),
+            "RCLONE_S3_PROVIDER": "Rclone",
+            "RCLONE_S3_ENDPOINT": self.server.endpoint,
+            "RCLONE_S3_ACCESS_KEY_ID": KEY,
+            "RCLONE_S3_SECRET_ACCESS_KEY": SECRET,
+        }
+        argv = [str(PROGRAMS / "rclone"), "copy", "--transfers", str(transfers), *words]
+        return run(argv, env, self._log(), server=self.server)
 
     def _on_server(self, name: str) -> list[str]:
         return ["-o", "s3.bucket-lookup=path", "-r", f"s3:{self.server.endpoint}/{BUCKET}/{self.name}-{name}"]

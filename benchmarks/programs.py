@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 
@@ -67,9 +68,25 @@ class Server:
 
     def put(self, key: str, content: bytes) -> None:
         """An object, through the door: the server would not see at once what is laid into its folder."""
+        self._client().put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    def delete(self, *keys: str) -> None:
+        """Objects, through the door likewise."""
+        client = self._client()
+        for key in keys:
+            client.delete_object(Bucket=BUCKET, Key=key)
+
+    def empty(self, *prefixes: str) -> None:
+        """All objects below these, but for what makes a copy of the place."""
+        client = self._client()
+        for prefix in prefixes:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+            self.delete(*(key for key in keys if not key.endswith("/drtool/copy.json")))
+
+    def _client(self) -> Any:
         keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
-        client = boto3.client("s3", endpoint_url=self.endpoint, **keys)
-        client.put_object(Bucket=BUCKET, Key=key, Body=content)
+        return boto3.client("s3", endpoint_url=self.endpoint, **keys)
 
 
 def run(argv: Sequence[str], env: Mapping[str, str], log: Path, *, server: Server | None = None) -> Took:
@@ -107,13 +124,13 @@ def run_watched(argv: Sequence[str], env: Mapping[str, str], log: Path) -> Took:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[Server]:
+def s3_server(folder: Path, *more: str) -> Iterator[Server]:
     """Dies with this process, however that ends."""
     (folder / "data" / BUCKET).mkdir(parents=True)
     port = _free_port()
     guard = [shutil.which("setpriv") or "setpriv", "--pdeathsig", "KILL", "--"]
     address = ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
-    words = ["serve", "s3", *SERVER, *address, str(folder / "data")]
+    words = ["serve", "s3", *SERVER, *more, *address, str(folder / "data")]
     env = {"PATH": os.defpath, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*guard, *ASIDE, str(PROGRAMS / "rclone"), *words], env=env, stdout=log, stderr=log)

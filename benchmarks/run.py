@@ -10,11 +10,24 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from measures import FULL, MEASURES, QUICK, Bench
+import bringing_back
+from measures import FULL, QUICK, Bench
+from measures import MEASURES as BACKING_UP
 from programs import s3_server
 from table import markdown
 
 ROOM = 8 << 30  # bytes that the server must find
+MEASURES = BACKING_UP | {
+    measure.__name__: measure
+    for measure in (
+        bringing_back.restore,
+        bringing_back.union,
+        bringing_back.striped,
+        bringing_back.verify,
+        bringing_back.replicate,
+        bringing_back.heal,
+    )
+}
 HERE = Path(__file__).resolve().parent
 
 

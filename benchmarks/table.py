@@ -53,6 +53,8 @@ def beside(figures: Figures) -> list[Row]:
         found += [("First backup: restic, then `restic copy` to S3", copied, first)]
     if (warm := figures.get("first, in memory: drtool")) and (plain := figures.get("first, in memory: restic")):
         found += [("First backup: drtool, all data in the page cache, against restic likewise", warm, plain)]
+    if (ours := figures.get("restore: drtool")) and (bare := figures.get("restore: restic, not verified")):
+        found += [("Restore, verified: drtool, against `restic restore` without `--verify`", ours, bare)]
     if (night := figures.get("unchanged: restic")) and (more := figures.get("unchanged: restic to S3")):
         both = [a + b for a, b in zip(night, more, strict=True)]
         found += [("Unchanged night: restic twice (local, then S3)", both, night)]
@@ -71,7 +73,10 @@ def markdown(figures: Figures, data: str, source: Path) -> str:
         "",
     ]
     if others := beside(figures):
-        lines += ["Beside it, against the same plain `restic backup` into one local repository:", ""]
+        lines += [
+            "Beside it, as ratios of the same kind; backups against plain `restic backup` into one local repository:",
+            "",
+        ]
         lines += ["| way | median | min–max |", "|---|---|---|"]
         lines += [f"| {o.what} | {median(o.values):.2f} | {min(o.values):.2f}–{max(o.values):.2f} |" for o in others]
         lines += [""]
@@ -112,11 +117,56 @@ def _start(figures: Figures) -> list[Row]:
     return [Row(what="`drtool --version` against `python -c 'import click'`", values=values, limit=1.5)]
 
 
+def _against(what: str, ours: str, plain: str, limit: float) -> Callable[[Figures], list[Row]]:
+    def make(figures: Figures) -> list[Row]:
+        return [Row(what=what, values=_ratios(figures[ours], figures[plain], _seconds), limit=limit)]
+
+    return make
+
+
+def _healing(figures: Figures) -> list[Row]:
+    columns = (figures[f"heal: {name}"] for name in ("drtool", "listing", "rclone brings 1 %"))
+    values = [ours.seconds / (listing.seconds + fetch.seconds) for ours, listing, fetch in zip(*columns, strict=True)]
+    return [Row(what="`heal` of 1 % lost objects against listing both copies and bringing that 1 %", values=values,
+                limit=1.5)]  # fmt: skip
+
+
 TARGETS: dict[tuple[str, ...], Callable[[Figures], list[Row]]] = {
     ("first: restic", "first: drtool"): _first,
     ("unchanged: restic", "unchanged: drtool"): _unchanged,
     ("first: restic", "first: drtool", "first: restic copy"): _cpu,
     ("start: click", "start: drtool"): _start,
+    ("restore: restic, verified", "restore: drtool"): _against(
+        "Restore from the healthy directory against `restic restore --verify`",
+        "restore: drtool",
+        "restore: restic, verified",
+        1.05,
+    ),
+    ("union: drtool, healthy", "union: drtool, damaged"): _against(
+        "Restore where no copy is whole, from all together, against an undamaged one",
+        "union: drtool, damaged",
+        "union: drtool, healthy",
+        1.3,
+    ),
+    ("striped: one alone", "striped: both"): _against(
+        "Restore from two limited buckets at once against one of them (1.6 times as fast)",
+        "striped: both",
+        "striped: one alone",
+        round(1 / 1.6, 3),
+    ),
+    ("verify: sha256sum", "verify: drtool"): _against(
+        "Reading and hashing all of a directory (L2) against `sha256sum` on as many cores",
+        "verify: drtool",
+        "verify: sha256sum",
+        1.2,
+    ),
+    ("replicate: rclone", "replicate: drtool"): _against(
+        "Filling an empty bucket against `rclone copy` with as many transfers",
+        "replicate: drtool",
+        "replicate: rclone",
+        1.0,
+    ),
+    ("heal: drtool", "heal: listing"): _healing,
 }
 
 

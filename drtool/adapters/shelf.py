@@ -49,9 +49,11 @@ class _Source:
     busy: float = 0.0  # seconds in which anything was under way
 
     def pace(self) -> Pace:
+        """What is under way counts as time, too: a copy that is never idle would else never be known."""
         believed = NEAR if self.copy.local else FAR
-        seen = self.taken.bytes >= SEEN and self.busy > 0
-        return Pace(rate=self.taken.bytes / self.busy if seen else believed, queued=self.queued)
+        busy = self.busy + (time.monotonic() - self.began if self.under_way else 0.0)
+        seen = self.taken.bytes >= SEEN and busy > 0
+        return Pace(rate=self.taken.bytes / busy if seen else believed, queued=self.queued)
 
 
 class Shelf:
