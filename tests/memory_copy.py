@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from drtool.adapters.marker import absent, altered, decode, encode
 from drtool.core.model import Marker, UploadVerification
-from drtool.core.objects import Inventory, is_key
+from drtool.core.objects import Inventory, digest_of, is_key
 from drtool.core.ports import Address
 from drtool.errors import CopyTrouble, ObjectMissing
 
@@ -19,11 +19,16 @@ OWN = ("drtool", "data", "keys", "index", "snapshots", "locks")
 
 
 class MemoryCopy:
-    """See ``core.ports.Copy``. ``files`` is all that it holds; ``trouble``, once set, is what every act raises."""
+    """See ``core.ports.Copy``. ``files`` is all that is seen of it; ``trouble``, once set, is what every act raises.
 
-    def __init__(self, name: str, *, local: bool = True) -> None:
+    ``older``: what was removed or overwritten, oldest first, where the copy ``keeps`` versions.
+    """
+
+    def __init__(self, name: str, *, local: bool = True, keeps: bool = False) -> None:
         self.name, self.location, self.local = name, f"memory:{name}", local
         self.files: dict[str, bytes] = {}
+        self.keeps = keeps
+        self.older: dict[str, list[bytes]] = {}
         self.trouble: CopyTrouble | None = None
         self._seen: frozenset[str] | None = None
         self._lock = threading.Lock()
@@ -82,10 +87,27 @@ class MemoryCopy:
         self._files()
         with self._lock:
             for key in keys:
+                self._cover(key)
                 self.files.pop(key, None)
 
     def revive(self, keys: Collection[str]) -> frozenset[str]:
-        return frozenset()
+        self._files()
+        return frozenset(key for key in keys if self._revive(key))
+
+    def _revive(self, key: str) -> bool:
+        versions = [*self.older.get(key, ()), *([self.files[key]] if key in self.files else [])]
+        sound = [one for one in versions if hashlib.sha256(one).hexdigest() == self._expected(key)]
+        if self.keeps and sound:
+            self._store(key, sound[-1])
+        return self.keeps and bool(sound)
+
+    def _expected(self, key: str) -> str:
+        known = "drtool/copy.json" in self.files
+        return digest_of(key) or (self.marker().config_sha256 if known else "")
+
+    def _cover(self, key: str) -> None:
+        if self.keeps and key in self.files:
+            self.older.setdefault(key, []).append(self.files[key])
 
     def probe(self) -> UploadVerification:
         self._files()
@@ -100,6 +122,7 @@ class MemoryCopy:
     def _store(self, name: str, content: bytes) -> None:
         self._files()
         with self._lock:
+            self._cover(name)
             self.files[name] = content
 
     def _files(self) -> dict[str, bytes]:

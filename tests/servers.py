@@ -69,11 +69,14 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def bucket(self) -> Bucket:
-        """A new, empty bucket."""
+    def bucket(self, *, versioned: bool = False, locking: bool = False) -> Bucket:
+        """A new, empty bucket; one that locks keeps versions, too."""
         self._buckets += 1
         bucket = Bucket(endpoint=self.endpoint, name=f"test-{self._buckets}", credentials=self.credentials)
-        client_of(bucket).create_bucket(Bucket=bucket.name)
+        client = client_of(bucket)
+        client.create_bucket(Bucket=bucket.name, **({"ObjectLockEnabledForBucket": True} if locking else {}))
+        if versioned:
+            client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
         return bucket
 
     def _wait(self) -> None:

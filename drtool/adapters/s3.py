@@ -11,6 +11,7 @@ import ipaddress
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,10 +23,19 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from drtool.adapters.directory import Readable
 from drtool.adapters.marker import absent, altered, decode, encode
+from drtool.adapters.versions import Versions
 from drtool.core.model import Marker, UploadVerification
-from drtool.core.objects import Inventory, is_key
+from drtool.core.objects import Inventory, digest_of, is_key
 from drtool.core.ports import Address
-from drtool.errors import CopyFull, CopyRefused, CopyUnreachable, DrtoolError, ObjectMissing
+from drtool.errors import (
+    CopyAbsent,
+    CopyFull,
+    CopyRefused,
+    CopyUnreachable,
+    DrtoolError,
+    MarkerDamaged,
+    ObjectMissing,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 CONNECT = 10.0  # seconds until a connection must stand
 ANSWER = 30.0  # seconds until an answer must begin
+WORKERS = 8  # requests about single objects under way at once
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 NOT_AS_SENT = frozenset(
@@ -56,6 +67,7 @@ HINTS = {
     "AccessDenied": "check what the key of this copy may do",
     "403": "check the credentials of this copy and what its key may do",
     "ExpiredToken": "renew the session token of this copy",
+    "501": "this server does not know that request",
     "RequestTimeTooSkewed": "set the clock of this machine right",
 }
 
@@ -95,6 +107,7 @@ class S3Copy:
         self._seen: frozenset[str] | None = None
         self._building = threading.Lock()
         self._clients: dict[bool, S3Client] = {}
+        self._versions = Versions(bucket=place.bucket, root=self._root, ask=self._try)
 
     def address(self) -> Address:
         keys = self._try(lambda s3: self._session.get_credentials())
@@ -192,7 +205,11 @@ class S3Copy:
                 self._try(lambda s3, key=key: s3.delete_object(Bucket=self.place.bucket, Key=self._root + key), key)  # type: ignore[misc]
 
     def revive(self, keys: Collection[str]) -> frozenset[str]:
-        return frozenset()
+        """What ``config`` must hash to is told by the marker; without one it is left alone."""
+        if not keys or not self._versions.ever_kept():
+            return frozenset()
+        expected = {key: digest_of(key) or self._config_sha256() for key in keys}
+        return self._those(keys, lambda key: bool(expected[key]) and self._versions.revive(key, expected[key], {}))
 
     def probe(self) -> UploadVerification:
         """Which deliberately wrong value this server refuses, the strongest first."""
@@ -220,6 +237,20 @@ class S3Copy:
         """Nothing to do: an upload that was cut is not there at all."""
 
     # Requests
+
+    def _those(self, keys: Collection[str], act: Callable[[str], bool]) -> frozenset[str]:
+        """The keys for which the act is true, several at once; raises what the first of them that fails raises."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3") as pool:
+            try:
+                return frozenset(key for key, true in zip(keys, pool.map(act, keys), strict=True) if true)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _config_sha256(self) -> str:
+        with suppress(CopyAbsent, MarkerDamaged):
+            return self.marker().config_sha256
+        return ""
 
     @property
     def _enforced(self) -> UploadVerification:
@@ -388,7 +419,7 @@ class S3Copy:
             return _NotAsSent(f"{where} got {key} altered ({code})", copy=self.name)
         if code in FULL or status == 507:
             return CopyFull(f"{where} has no room left ({code})", copy=self.name, hint="raise the quota, or make room")
-        if code in HELPED_BY_WAITING or status >= 500 or status == 429:
+        if code in HELPED_BY_WAITING or status in (429, 500) or status > 501:  # 501: will never know that request
             return CopyUnreachable(f"{where} answers {code or status}", copy=self.name, hint="check the server")
         return CopyRefused(
             f"{where} refuses: {code or status}",

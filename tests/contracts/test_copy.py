@@ -39,6 +39,11 @@ def in_memory() -> Place:
     return Place(copy=copy, files=lambda: dict(copy.files), plant=copy.files.__setitem__)
 
 
+def in_keeping_memory() -> Place:
+    copy = MemoryCopy("disk", keeps=True)
+    return Place(copy=copy, files=lambda: dict(copy.files), plant=copy._store)
+
+
 def in_directory(root: Path) -> Place:
     def plant(name: str, content: bytes) -> None:
         path = root / name
@@ -80,6 +85,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         found = in_bucket(request.getfixturevalue(request.param).bucket(), tmp_path, enforced)
     found.copy.prepare()
     return found
+
+
+@pytest.fixture(params=["memory", "seaweed"])
+def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place that keeps what is removed or overwritten."""
+    if request.param == "memory":
+        return in_keeping_memory()
+    return in_bucket(request.getfixturevalue("seaweed").bucket(versioned=True), tmp_path, UploadVerification.SHA256)
 
 
 def sha256(content: bytes) -> str:
@@ -376,6 +389,73 @@ def test_nothing_is_revived_where_nothing_older_is_kept(place: Place) -> None:
     place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
     place.copy.remove([pack(b"one")])
     assert place.copy.revive([pack(b"one"), pack(b"never there")]) == frozenset()
+
+
+# What a place keeps that versions what it holds
+
+
+def test_a_removed_object_is_revived(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    keeping.copy.remove([pack(b"one")])
+    assert keeping.files() == {}
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_an_overwritten_object_is_revived(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    keeping.plant(pack(b"one"), b"two")
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_an_object_overwritten_and_removed_over_and_over_is_revived(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    for junk in (b"two", b"six"):
+        keeping.plant(pack(b"one"), junk)
+        keeping.copy.remove([pack(b"one")])
+        keeping.copy.remove([pack(b"one")])
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_many_objects_are_revived_at_once_and_only_those_that_were_asked_for(keeping: Place) -> None:
+    contents = [bytes([number]) * 1000 for number in range(40)]
+    for content in contents:
+        keeping.copy.put(pack(content), holding(content), sha256(content))
+    keeping.copy.remove([pack(content) for content in contents])
+    wanted = {pack(content): content for content in contents[:30]}
+    assert keeping.copy.revive(list(wanted)) == wanted.keys()
+    assert keeping.files() == wanted
+
+
+def test_what_never_was_there_intact_is_not_revived_and_left_alone(keeping: Place) -> None:
+    keeping.plant(pack(b"one"), b"two")
+    assert keeping.copy.revive([pack(b"one"), pack(b"never there")]) == frozenset()
+    assert keeping.files() == {pack(b"one"): b"two"}
+
+
+def test_an_intact_object_counts_as_revived_and_stays(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_config_is_revived_as_the_marker_knows_it(keeping: Place) -> None:
+    keeping.copy.put("config", holding(b"config"), sha256(b"config"))
+    keeping.copy.remove(["config"])
+    assert keeping.copy.revive(["config"]) == frozenset()  # nothing says what it must be
+    keeping.copy.mark(replace(MARKER, config_sha256=sha256(b"config")))
+    assert keeping.copy.revive(["config"]) == {"config"}
+    assert keeping.files()["config"] == b"config"
+
+
+def test_an_object_whose_name_begins_like_another_is_not_taken_for_it(keeping: Place) -> None:
+    keeping.plant(pack(b"one") + "-tmp", b"one")
+    assert keeping.copy.revive([pack(b"one")]) == frozenset()
+
+
+# What the place is like
 
 
 def test_the_probe_finds_what_the_place_enforces(place: Place) -> None:
