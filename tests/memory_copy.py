@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import BinaryIO
 
 from drtool.adapters.marker import absent, altered, decode, encode
-from drtool.core.model import Marker, UploadVerification
+from drtool.core.model import LockMode, LockSettings, Marker, UploadVerification
 from drtool.core.objects import Inventory, digest_of, is_key
 from drtool.core.ports import Address
-from drtool.errors import CopyTrouble, ObjectMissing
+from drtool.errors import CopyRefused, CopyTrouble, ObjectMissing
 
 OWN = ("drtool", "data", "keys", "index", "snapshots", "locks")
 
@@ -24,11 +25,14 @@ class MemoryCopy:
     ``older``: what was removed or overwritten, oldest first, where the copy ``keeps`` versions.
     """
 
-    def __init__(self, name: str, *, local: bool = True, keeps: bool = False) -> None:
+    def __init__(self, name: str, *, local: bool = True, keeps: bool = False, locking: bool = False) -> None:
         self.name, self.location, self.local = name, f"memory:{name}", local
         self.files: dict[str, bytes] = {}
         self.keeps = keeps
         self.older: dict[str, list[bytes]] = {}
+        self.locking, self.locked = locking, dict[str, tuple[datetime, LockMode]]()
+        self.asked: list[str] = []  # whose locks were asked for
+        self.protected: list[str] = []
         self.trouble: CopyTrouble | None = None
         self._seen: frozenset[str] | None = None
         self._lock = threading.Lock()
@@ -108,6 +112,25 @@ class MemoryCopy:
     def _cover(self, key: str) -> None:
         if self.keeps and key in self.files:
             self.older.setdefault(key, []).append(self.files[key])
+
+    def lock_settings(self) -> LockSettings:
+        self._files()
+        return LockSettings(versioning=self.keeps or self.locking, object_lock=self.locking)
+
+    def protected_until(self, keys: Collection[str], mode: LockMode = LockMode.GOVERNANCE) -> Mapping[str, datetime]:
+        there = self._files()
+        self.asked += keys
+        found = {key: self.locked[key] for key in keys if key in self.locked and key in there}
+        return {key: until for key, (until, own) in found.items() if own.satisfies(mode)}
+
+    def protect(self, keys: Collection[str], until: datetime, mode: LockMode) -> frozenset[str]:
+        there = self._files()
+        if not self.locking:
+            raise CopyRefused(f"copy {self.name} locks nothing", copy=self.name)
+        done = frozenset(key for key in keys if key in there)
+        self.protected += sorted(done)
+        self.locked |= {key: max(self.locked.get(key, (until, mode)), (until, mode)) for key in done}
+        return done
 
     def probe(self) -> UploadVerification:
         self._files()

@@ -1,4 +1,4 @@
-"""The versions of an S3 copy's objects: what the server keeps below what a listing shows.
+"""The versions of an S3 copy's objects, and their locks: what the server keeps below what a listing shows.
 
 With versioning, a removal only lays a delete marker on top of an object, and overwriting lays a newer version on top.
 """
@@ -9,8 +9,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from drtool.core.model import Immutability, LockMode, LockSettings
 from drtool.errors import CopyRefused, ObjectMissing
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 
 T = TypeVar("T")
+
+
+class NotLocked(CopyRefused):
+    """The bucket has no object lock, or the object no lock."""
 
 
 class Ask(Protocol):
@@ -39,6 +45,40 @@ class Versions:
         """Whether the bucket keeps versions from now on; None where the server does not tell."""
         return None if (status := self._status()) is None else status == "Enabled"
 
+    def settings(self) -> LockSettings:
+        """What the bucket says of itself."""
+        found = self._lock_configuration()
+        default = (found or {}).get("Rule", {}).get("DefaultRetention")
+        return LockSettings(
+            versioning=self.kept(),
+            object_lock=None if found is None else found.get("ObjectLockEnabled") == "Enabled",
+            default=_immutability(default) if default else None,
+        )
+
+    def locked_until(self, key: str, mode: LockMode) -> datetime | None:
+        """When the lock of an object's visible version ends, if there is one in this mode or a stronger one."""
+        try:
+            found = self.ask(lambda s3: s3.get_object_retention(Bucket=self.bucket, Key=self.root + key), key)
+        except (NotLocked, ObjectMissing):
+            return None
+        lock = found.get("Retention", {})
+        if "RetainUntilDate" not in lock or not _mode(lock).satisfies(mode):
+            return None
+        return lock["RetainUntilDate"].astimezone(UTC)
+
+    def lock(self, key: str, until: datetime, mode: LockMode) -> bool:
+        """Lock an object's visible version until then, if not for longer already; False where there is none."""
+        wanted: Any = {"Mode": mode.value.upper(), "RetainUntilDate": until}
+        name = self.root + key
+        try:
+            self.ask(lambda s3: s3.put_object_retention(Bucket=self.bucket, Key=name, Retention=wanted), key)
+        except ObjectMissing:
+            return False
+        except CopyRefused:
+            if (end := self.locked_until(key, mode)) is None or end < until:
+                raise
+        return True
+
     def revive(self, key: str, sha256: str, lock: dict[str, Any]) -> bool:
         """Let the newest version with these bytes be seen again, and whether it is.
 
@@ -56,6 +96,16 @@ class Versions:
         except (CopyRefused, ObjectMissing):
             return False
         return self._digest(key) == sha256
+
+    def _lock_configuration(self) -> dict[str, Any] | None:
+        """None where the server does not tell. One that does not know the request may answer with anything else."""
+        try:
+            answer = self.ask(lambda s3: s3.get_object_lock_configuration(Bucket=self.bucket))
+        except NotLocked:
+            return {}
+        except CopyRefused:
+            return None
+        return cast(dict[str, Any], answer.get("ObjectLockConfiguration", {}))
 
     def ever_kept(self) -> bool:
         """Whether there may be older versions: also after versioning was suspended."""
@@ -116,3 +166,12 @@ class Versions:
             ),
             key,
         )
+
+
+def _immutability(retention: dict[str, Any]) -> Immutability:
+    days = retention.get("Days") or 365 * retention.get("Years", 0)
+    return Immutability(days=days, mode=_mode(retention))
+
+
+def _mode(retention: Any) -> LockMode:
+    return LockMode(retention.get("Mode", "").lower() or LockMode.GOVERNANCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from drtool.core.model import (
     DatasetStatus,
     Facts,
     Holding,
+    LocksFound,
     Protection,
     Snapshot,
     Status,
@@ -26,6 +28,7 @@ from drtool.documents.estate import Dataset, Estate
 from drtool.errors import DrtoolError
 from drtool.flows.catalogue import known_snapshots
 from drtool.flows.outside import Outside
+from drtool.flows.protect import read_locks
 from drtool.flows.take_stock import Stock, take_stock
 
 PROBED = timedelta(days=7)  # how long it is believed how a place verifies uploads
@@ -40,7 +43,7 @@ def assess(estate: Estate, outside: Outside) -> Status:
     for repository in estate.repositories:
         outside.show.phase(f"looking at the copies of {repository}")
         stock = take_stock(repository, outside.copies[repository], outside.evidence)
-        copies += copy_statuses(repository, stock, outside)
+        copies += copy_statuses(estate, repository, stock, outside)
         protection += _protection(estate, repository, stock, outside)
         snapshots = _snapshots(repository, stock, outside)
         for name, dataset in estate.datasets.items():
@@ -65,7 +68,7 @@ def list_copies(estate: Estate, outside: Outside) -> tuple[CopyStatus, ...]:
         for copy in outside.copies[repository]:
             if stock.facts[copy.name].reached:
                 probe(repository, copy, outside)
-        found += copy_statuses(repository, stock, outside)
+        found += copy_statuses(estate, repository, stock, outside)
     return tuple(found)
 
 
@@ -86,11 +89,25 @@ def ensure_probed(repository: str, copy: Copy, outside: Outside) -> None:
         probe(repository, copy, outside)
 
 
-def copy_statuses(repository: str, stock: Stock, outside: Outside) -> tuple[CopyStatus, ...]:
+def copy_statuses(estate: Estate, repository: str, stock: Stock, outside: Outside) -> tuple[CopyStatus, ...]:
     """The copies of one repository as found now."""
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository), altered=stock.altered)
     agrees = agreeing(stock.present)
-    return tuple(_copy(repository, facts, plan, agrees, outside) for facts in stock.facts.values())
+    locks = _locks(estate, repository, stock, outside)
+    return tuple(
+        replace(_copy(repository, facts, plan, agrees, outside), locks=locks.get(name))
+        for name, facts in stock.facts.items()
+    )
+
+
+def _locks(estate: Estate, repository: str, stock: Stock, outside: Outside) -> Mapping[str, LocksFound]:
+    """What the copies that were reached tell of their locks; a directory that was not is still one."""
+    declared = estate.repositories[repository].copies
+    return {
+        copy.name: read_locks(repository, copy, declared[copy.name].locks, stock.facts[copy.name].inventory, outside)
+        for copy in outside.copies[repository]
+        if stock.facts[copy.name].reached or copy.local
+    }
 
 
 def _copy(repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bool], outside: Outside) -> CopyStatus:

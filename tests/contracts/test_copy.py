@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from drtool.adapters.directory import DirectoryCopy
-from drtool.core.model import Marker, UploadVerification
+from drtool.core.model import LockMode, LockSettings, Marker, UploadVerification
 from drtool.core.ports import Copy
 from drtool.errors import CopyAbsent, CopyRefused, CopyUnreachable, ObjectAltered, ObjectMissing
 from tests.memory_copy import MemoryCopy
@@ -34,13 +35,8 @@ class Place:
     verification: UploadVerification = UploadVerification.LOCAL_HASH
 
 
-def in_memory() -> Place:
-    copy = MemoryCopy("disk")
-    return Place(copy=copy, files=lambda: dict(copy.files), plant=copy.files.__setitem__)
-
-
-def in_keeping_memory() -> Place:
-    copy = MemoryCopy("disk", keeps=True)
+def in_memory(**can: bool) -> Place:
+    copy = MemoryCopy("disk", **can)
     return Place(copy=copy, files=lambda: dict(copy.files), plant=copy._store)
 
 
@@ -91,8 +87,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty place that keeps what is removed or overwritten."""
     if request.param == "memory":
-        return in_keeping_memory()
+        return in_memory(keeps=True)
     return in_bucket(request.getfixturevalue("seaweed").bucket(versioned=True), tmp_path, UploadVerification.SHA256)
+
+
+@pytest.fixture(params=["memory", "seaweed"])
+def locking(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place that can lock objects."""
+    if request.param == "memory":
+        return in_memory(locking=True)
+    return in_bucket(request.getfixturevalue("seaweed").bucket(locking=True), tmp_path, UploadVerification.SHA256)
 
 
 def sha256(content: bytes) -> str:
@@ -453,6 +457,61 @@ def test_config_is_revived_as_the_marker_knows_it(keeping: Place) -> None:
 def test_an_object_whose_name_begins_like_another_is_not_taken_for_it(keeping: Place) -> None:
     keeping.plant(pack(b"one") + "-tmp", b"one")
     assert keeping.copy.revive([pack(b"one")]) == frozenset()
+
+
+# What a place promises that locks objects
+
+SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+LATER = SOON + timedelta(days=5)
+
+
+def test_a_place_that_neither_keeps_nor_locks_says_so(place: Place) -> None:
+    assert place.copy.lock_settings() == LockSettings(versioning=False, object_lock=False)
+
+
+def test_a_place_that_keeps_says_so(keeping: Place) -> None:
+    assert keeping.copy.lock_settings() == LockSettings(versioning=True, object_lock=False)
+
+
+def test_a_place_that_locks_says_so(locking: Place) -> None:
+    assert locking.copy.lock_settings() == LockSettings(versioning=True, object_lock=True)
+
+
+def test_where_nothing_can_be_locked_nothing_is_and_the_object_stays_as_it_was(place: Place) -> None:
+    place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    with pytest.raises(CopyRefused, match="lock"):
+        place.copy.protect([pack(b"one")], SOON, LockMode.GOVERNANCE)
+    assert place.copy.protected_until([pack(b"one")]) == {}
+    assert place.files() == {pack(b"one"): b"one"}
+
+
+def test_a_lock_ends_when_it_was_told_to(locking: Place) -> None:
+    for content in (b"one", b"two"):
+        locking.copy.put(pack(content), holding(content), sha256(content))
+    assert locking.copy.protect([pack(b"one")], SOON, LockMode.COMPLIANCE) == {pack(b"one")}
+    assert locking.copy.protected_until([pack(b"one"), pack(b"two"), "config"]) == {pack(b"one"): SOON}
+
+
+def test_a_lock_can_be_renewed_and_never_shortened(locking: Place) -> None:
+    locking.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    for until in (SOON, LATER, SOON):
+        assert locking.copy.protect([pack(b"one")], until, LockMode.COMPLIANCE) == {pack(b"one")}
+    assert locking.copy.protected_until([pack(b"one")]) == {pack(b"one"): LATER}
+
+
+def test_a_lock_that_some_can_end_does_not_count_where_one_is_asked_that_nobody_can(locking: Place) -> None:
+    for content, mode in ((b"one", LockMode.GOVERNANCE), (b"two", LockMode.COMPLIANCE)):
+        locking.copy.put(pack(content), holding(content), sha256(content))
+        locking.copy.protect([pack(content)], SOON, mode)
+    both = [pack(b"one"), pack(b"two")]
+    assert locking.copy.protected_until(both, LockMode.COMPLIANCE) == {pack(b"two"): SOON}
+    assert locking.copy.protected_until(both) == dict.fromkeys(both, SOON)
+
+
+def test_what_is_not_there_cannot_be_locked_and_is_left_out(locking: Place) -> None:
+    locking.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    asked = [pack(b"never"), pack(b"one")]
+    assert locking.copy.protect(asked, SOON, LockMode.GOVERNANCE) == {pack(b"one")}
 
 
 # What the place is like
