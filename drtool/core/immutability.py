@@ -36,8 +36,10 @@ def due(needed: Iterable[str], known: Mapping[str, datetime], below: datetime) -
 def sample(held: Iterable[str], known: Mapping[str, datetime], *, size: int, turn: int) -> tuple[str, ...]:
     """Keys to ask for: half those that end first as far as is known, half spread over all, others each ``turn``."""
     keys, half = sorted(held), size // 2
+    if len(keys) <= size:
+        return tuple(keys)
     soonest = sorted(keys, key=lambda key: known.get(key, UNKNOWN_END))[:half]
-    step = max(1, math.ceil(len(keys) / half))
+    step = math.ceil(len(keys) / half)
     return tuple(dict.fromkeys((*soonest, *keys[turn % step :: step])))
 
 
