@@ -186,6 +186,19 @@ def credentials_file(path: Path, *, key: str = KEY, secret: str = SECRET) -> Pat
     return path
 
 
+def self_signed(folder: Path) -> Path:
+    """A certificate for the loopback address with its key, in one file; ``certificate`` beside it lacks the key."""
+    key, certificate = folder / "key", folder / "certificate"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=drtool-test", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "certificate.pem").write_text(certificate.read_text() + key.read_text())
+    return folder / "certificate.pem"
+
+
 def answers(endpoint: str) -> bool:
     try:
         urllib.request.urlopen(endpoint, timeout=5).close()  # noqa: S310 - our own loopback address
