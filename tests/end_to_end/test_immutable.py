@@ -77,7 +77,7 @@ class Vault:
 def vault(tmp_path: Path, seaweed: SeaweedFS) -> Iterator[Vault]:
     """Over TLS: without it restic signs its uploads in pieces, and SeaweedFS asks no policy about such."""
     shop = Shop(folder=tmp_path / "shop")
-    fill(shop.source)
+    fill(shop.source, megabytes=4, small=20)
     shop.add_files()
     bucket = seaweed.bucket(locking=True)
     client_of(bucket).put_bucket_policy(Bucket=bucket.name, Policy=policy_of(bucket.name, "writer"))
