@@ -87,6 +87,9 @@ class MemoryCopy:
             raise altered(key)
         self._store(key, content)
 
+    def stored_digest(self, key: str) -> str | None:
+        return None
+
     def remove(self, keys: Collection[str]) -> None:
         self._files()
         with self._lock:

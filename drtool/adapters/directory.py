@@ -121,6 +121,9 @@ class DirectoryCopy:
             temporary.rename(final)
             _sync(final.parent)
 
+    def stored_digest(self, key: str) -> str | None:
+        return None
+
     def remove(self, keys: Collection[str]) -> None:
         with self._reporting():
             for key in keys:

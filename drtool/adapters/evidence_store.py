@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import wraps
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from drtool.core.evidence import ChainVerdict, canonical, link, stamp, verify
-from drtool.core.model import Event, LockMode, Snapshot, UploadVerification, Verified
+from drtool.core.model import ClockSeen, Event, LockMode, Pruning, Reading, Snapshot, UploadVerification, Verified
 from drtool.core.objects import ALTERED, EMPTY, Inventory
 from drtool.core.ports import Clock
 from drtool.errors import DrtoolError
@@ -44,11 +44,18 @@ CREATE TABLE IF NOT EXISTS snapshot (
 CREATE TABLE IF NOT EXISTS protection (
     repository TEXT NOT NULL, copy TEXT NOT NULL, key TEXT NOT NULL, mode TEXT NOT NULL, until INTEGER NOT NULL,
     PRIMARY KEY (repository, copy, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reading (
+    repository TEXT NOT NULL, copy TEXT NOT NULL, key TEXT NOT NULL, since TEXT NOT NULL, at TEXT,
+    PRIMARY KEY (repository, copy, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS removal (
+    repository TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL,
+    PRIMARY KEY (repository, key)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (
     repository TEXT NOT NULL, copy TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, at TEXT NOT NULL,
     PRIMARY KEY (repository, copy, name)) STRICT, WITHOUT ROWID;
 """
 
+LEVELS = ("L0", "L1", "L2", "L3")
 TORN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -230,12 +237,75 @@ class EvidenceStore:
             with self._writing() as db:
                 db.executemany("DELETE FROM protection WHERE repository = ? AND copy = ? AND key = ?", rows)
 
-    def verified(self, repository: str, copy: str) -> Verified | None:
-        found = self._fact(repository, copy, "verified")
-        return Verified(level=found[0], at=found[1]) if found else None
+    def verified(self, repository: str, copy: str) -> tuple[Verified, ...]:
+        found = ((level, self._fact(repository, copy, f"verified {level}")) for level in LEVELS)
+        return tuple(Verified(level=level, at=fact[1]) for level, fact in found if fact)
 
     def record_verified(self, repository: str, copy: str, verified: Verified) -> None:
-        self._record_fact(repository, copy, "verified", verified.level, verified.at)
+        self._record_fact(repository, copy, f"verified {verified.level}", "", verified.at)
+
+    @_whole
+    def readings(self, repository: str, copy: str) -> Mapping[str, Reading]:
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT key, since, at FROM reading WHERE repository = ? AND copy = ?", (repository, copy)
+            )
+            return {key: Reading(since=_moment(since), at=_moment(at) if at else None) for key, since, at in rows}
+
+    @_whole
+    def record_readings(
+        self, repository: str, copy: str, readings: Mapping[str, Reading], *, gone: Iterable[str] = ()
+    ) -> None:
+        new = [
+            (repository, copy, key, stamp(one.since), stamp(one.at) if one.at else None)
+            for key, one in readings.items()
+        ]
+        with self._writing() as db:
+            db.executemany(
+                "DELETE FROM reading WHERE repository = ? AND copy = ? AND key = ?",
+                [(repository, copy, key) for key in gone],
+            )
+            db.executemany("INSERT OR REPLACE INTO reading VALUES (?, ?, ?, ?, ?)", new)
+
+    @_whole
+    def removed(self, repository: str) -> Mapping[str, datetime]:
+        with self._reading() as db:
+            rows = db.execute("SELECT key, at FROM removal WHERE repository = ?", [repository])
+            return {key: _moment(at) for key, at in rows}
+
+    @_whole
+    def record_removed(self, repository: str, keys: Collection[str], at: datetime) -> None:
+        with self._writing() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO removal VALUES (?, ?, ?)", [(repository, key, stamp(at)) for key in keys]
+            )
+            db.executemany("DELETE FROM holding WHERE repository = ? AND key = ?", [(repository, key) for key in keys])
+
+    @_whole
+    def forget_removed(self, repository: str, keys: Collection[str]) -> None:
+        with self._writing() as db:
+            db.executemany("DELETE FROM removal WHERE repository = ? AND key = ?", [(repository, key) for key in keys])
+
+    def pruning(self, repository: str) -> Pruning | None:
+        found = self._fact(repository, "", "pruning")
+        if not found or not found[0]:
+            return None
+        copy, *snapshots = json.loads(found[0])
+        return Pruning(copy=copy, snapshots=frozenset(snapshots))
+
+    def record_pruning(self, repository: str, pruning: Pruning | None) -> None:
+        text = json.dumps([pruning.copy, *sorted(pruning.snapshots)]) if pruning else ""
+        self._record_fact(repository, "", "pruning", text, self._clock.now())
+
+    def clock_seen(self) -> ClockSeen | None:
+        found = self._fact("", "", "clock")
+        if not found:
+            return None
+        boot, running, trouble = json.loads(found[0])
+        return ClockSeen(at=found[1], boot=boot, running=running, trouble=trouble)
+
+    def record_clock(self, seen: ClockSeen) -> None:
+        self._record_fact("", "", "clock", json.dumps([seen.boot, seen.running, seen.trouble]), seen.at)
 
     def upload_verification(self, repository: str, copy: str) -> tuple[UploadVerification, datetime] | None:
         found = self._fact(repository, copy, "upload_verification")

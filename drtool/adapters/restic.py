@@ -8,13 +8,13 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from drtool.adapters import process
-from drtool.core.model import BackupSummary, RestoreSummary, Snapshot
+from drtool.core.model import BackupSummary, CheckSummary, Loss, RestoreSummary, Snapshot
 from drtool.core.ports import Copy, Place, Progress, Source, Watch
 from drtool.errors import (
     CopyUnreachable,
@@ -33,6 +33,7 @@ QUIET = 20.0  # seconds without progress after which the copy itself is asked wh
 PRODUCER = (sys.executable, "-P", "-m", "drtool.adapters.producer")  # -P: nothing is imported from where it runs
 STUCK = 600.0  # seconds without progress after which a restore from this copy is given up
 PACK = re.compile(r"\bpack ([0-9a-f]{64})\b")
+PACKS = 500  # of those that are gone, named in one search: a command line has its limits
 UNREADABLE = 1000  # paths kept of those that could not be read
 
 ERRORS: Mapping[int, tuple[type[DrtoolError], str]] = {
@@ -86,6 +87,42 @@ class ResticProgram:
             raise self._failure(copy, ended)
         held, _ = copy.inventory()
         return frozenset(pack for pack in found if f"data/{pack[:2]}/{pack}" not in held)
+
+    def check(self, copy: Copy) -> CheckSummary:
+        """restic keeps a cache of its own for a check. Messages without an object's name are advice."""
+        errors: list[str] = []
+        ended = process.run(
+            self._command(copy, ["check", "--no-lock", "--no-cache"]),
+            on_line=lambda line: None,
+            on_error=lambda line: errors.append(_error_in(line)),
+            overdue=_Patience(copy.marker).overdue,
+        )
+        if ended.code not in (0, 1):
+            raise self._failure(copy, ended)
+        found = tuple(filter(None, errors))
+        return CheckSummary(errors=found if ended.code == 0 or found else (_message(ended),))
+
+    def losses(self, place: Place, snapshots: Collection[str], packs: Collection[str]) -> tuple[Loss, ...]:
+        """One search for each snapshot: restic names an object only in the first snapshot in which it finds it."""
+        found = [self._loss(place, one, sorted(packs)[:PACKS]) for one in snapshots]
+        return tuple(loss for loss in found if loss.paths or loss.unknown)
+
+    def _loss(self, place: Place, snapshot: str, packs: Sequence[str]) -> Loss:
+        lines: list[str] = []
+        ended = process.run(
+            self._command(place, ["find", "--no-lock", "--no-cache", "--snapshot", snapshot, "--pack", *packs]),
+            on_line=lines.append,
+            overdue=_Patience(place.marker).overdue,
+        )
+        items = [item for line in lines if line.startswith("[") for item in json.loads(line)]
+        paths = tuple(sorted({str(item["path"]) for item in items if item.get("path")}))
+        # a folder's listing that is gone is only told in words (restic issue 5247)
+        unknown = bool(ended.code) or any("Unable to load tree" in line for line in (*ended.errors, *lines))
+        return Loss(snapshot=snapshot, paths=paths, unknown=unknown)
+
+    def forget(self, copy: Copy, snapshots: Collection[str]) -> None:
+        """What restic prints here is no JSON, and its exit code was 0 where nothing could be removed (restic 0.18)."""
+        self._output(copy, ["forget", "--prune", *sorted(snapshots)])
 
     def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
         only = ["--tag", tag] if tag else []
@@ -368,6 +405,13 @@ def _message(ended: process.Ended) -> str:
         if message := _json(line).get("message"):
             return str(message).removeprefix("Fatal: ").strip()
     return ended.errors[-1] if ended.errors else "no message"
+
+
+def _error_in(line: str) -> str:
+    """What restic's check complains of: a line that begins with what is wrong, not its closing advice."""
+    message = _json(line)
+    text = str(message.get("message", "")).strip() if message.get("message_type") == "error" else ""
+    return "" if text.startswith("The repository is damaged") else text
 
 
 def _json(text: str) -> dict[str, Any]:

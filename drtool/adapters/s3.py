@@ -215,6 +215,18 @@ class S3Copy:
                     f"copy {self.name} stored {key} altered", copy=self.name, hint="run drtool backup again"
                 )
 
+    def stored_digest(self, key: str) -> str | None:
+        """Only a server that compared it with the bytes has one; others merely repeat what they were told."""
+        if self._enforced is not UploadVerification.SHA256:
+            return None
+
+        def ask(s3: S3Client) -> str | None:
+            told = s3.head_object(Bucket=self.place.bucket, Key=self._root + key, ChecksumMode="ENABLED")
+            checksum = told.get("ChecksumSHA256")
+            return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+
+        return self._try(ask, key)
+
     def remove(self, keys: Collection[str]) -> None:
         """One request for each object: not every server knows the one for many."""
         for key in keys:

@@ -27,6 +27,10 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    def running(self) -> tuple[str, float]:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return boot, time.clock_gettime(time.CLOCK_BOOTTIME)
+
 
 class FileLocks:
     """One advisory lock per repository (flock): the kernel lets go of it when the last holder dies."""

@@ -28,7 +28,11 @@ COMMANDS = {
     "status": "status",
     "snapshots": "restore",
     "restore": "restore",
+    "check": "check",
+    "heal": "heal",
+    "prune": "prune",
     "copies": "copies",
+    "hold": "hold",
     "schedule": "schedule",
     "evidence": "evidence",
 }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from drtool.core.media import Medium
-from drtool.core.objects import EMPTY, Inventory, Send
+from drtool.core.objects import EMPTY, Inventory, Send, without
 
 ESTATE = "estate"  # the reserved dataset name under which a run stores the estate's own documents
 
@@ -108,12 +108,16 @@ class Marker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyFacts:
-    """What a look at one copy found: its marker and names, or why there are none."""
+    """What a look at one copy found: its marker and names, or why there are none.
+
+    ``retained`` is what retention removed from the repository and this copy still keeps.
+    """
 
     copy: str
     location: str
     marker: Marker | None = None
     inventory: Inventory = field(default_factory=lambda: EMPTY)
+    retained: Inventory = field(default_factory=lambda: EMPTY)
     locks: int = 0
     absent: bool = False
     reason: str = ""
@@ -122,6 +126,14 @@ class CopyFacts:
     @property
     def reached(self) -> bool:
         return self.marker is not None
+
+    def without_removed(self, removed: Collection[str]) -> CopyFacts:
+        """The same facts, with what retention removed set apart."""
+        held = {**self.retained, **self.inventory}
+        retained = {key: held[key] for key in removed if key in held}
+        if not retained and not self.retained:
+            return self
+        return replace(self, retained=retained, inventory=without(held, retained))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +233,67 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Since when an object was seen in a copy, and when it was last read there in full and found intact."""
+
+    since: datetime
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How much of a copy was read in full within the time that is allowed for it; ``oldest`` of those readings."""
+
+    objects: int
+    bytes: int
+    of_objects: int
+    of_bytes: int
+    overdue: int
+    oldest: datetime | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.objects == self.of_objects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSummary:
+    """What restic's own check said. ``errors`` are its messages, one for each thing that is wrong."""
+
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What one snapshot loses with objects that no copy holds: ``paths`` of the source, for a person's eyes only.
+
+    ``unknown`` where the listing of a folder is among the lost, so that more is gone than can be named.
+    """
+
+    snapshot: str
+    paths: tuple[str, ...] = ()
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """A removal under way: restic removes these snapshots, and what only they need, from one copy."""
+
+    copy: str
+    snapshots: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSeen:
+    """The clock beside the time since boot, which cannot be set; ``trouble`` is what was ever wrong with it."""
+
+    at: datetime
+    boot: str
+    running: float
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyStatus:
     """One copy of a repository as ``copies list`` and ``status`` show it."""
 
@@ -235,6 +308,8 @@ class CopyStatus:
     upload_verification: UploadVerification | None = None
     verified: Verified | None = None
     locks: LocksFound | None = None
+    coverage: Coverage | None = None
+    retained: int = 0
     reason: str = ""
     hint: str = ""
 
@@ -431,3 +506,107 @@ class Initialised:
     result: str
     reason: str = ""
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealedCopy:
+    """What became of one copy: what it had lost or held altered, and how much of that is there again."""
+
+    repository: str
+    copy: str
+    outcome: Outcome
+    lost: int = 0
+    altered: int = 0
+    healed: int = 0
+    sent_objects: int = 0
+    sent_bytes: int = 0
+    unhealable: tuple[str, ...] = ()
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealOutcome:
+    """``losses`` are what is gone for good, by snapshot."""
+
+    run: str
+    outcome: Outcome
+    copies: tuple[HealedCopy, ...]
+    losses: tuple[tuple[Snapshot, Loss], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was checked; ``check`` is a verification level or another kind of check."""
+
+    check: str
+    subject: str
+    verdict: Verdict
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOutcome:
+    run: str
+    outcome: Outcome
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Removal is frozen: of one snapshot, of a repository, or of everything (both empty)."""
+
+    id: str
+    at: datetime
+    reason: str
+    by: str
+    repository: str = ""
+    snapshot: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A snapshot and why it stays; without ``reasons`` it goes."""
+
+    snapshot: Snapshot
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunePlan:
+    """What a prune would do to one repository. ``refused`` says why it must not, ``hint`` what to do about it.
+
+    restic removes from ``copy``; ``due`` are objects that other copies have kept for long enough.
+    """
+
+    repository: str
+    copy: str = ""
+    snapshots: tuple[Kept, ...] = ()
+    due: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    refused: str = ""
+    hint: str = ""
+
+    @property
+    def going(self) -> tuple[Snapshot, ...]:
+        return tuple(one.snapshot for one in self.snapshots if not one.reasons)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedRepository:
+    repository: str
+    outcome: Outcome
+    snapshots: int = 0
+    objects: int = 0
+    bytes: int = 0
+    copies: Mapping[str, int] = field(default_factory=dict)
+    retained: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneOutcome:
+    run: str
+    outcome: Outcome
+    repositories: tuple[PrunedRepository, ...]

@@ -9,6 +9,7 @@ the object's bytes, for every kind but ``config``. Two copies agree exactly when
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -92,7 +93,7 @@ def plan_replication(
     ``recorded`` what each copy (reached or not) is known to have held after the last run;
     ``altered`` the keys whose bytes were found not to match, by copy.
     """
-    intact = {name: _without(held, altered.get(name, frozenset())) for name, held in present.items()}
+    intact = {name: without(held, altered.get(name, frozenset())) for name, held in present.items()}
     lost = {
         name: frozenset(key for key in recorded.get(name, EMPTY) if key not in held and key not in removed)
         for name, held in present.items()
@@ -142,9 +143,20 @@ def agreeing(present: Mapping[str, Inventory], removed: frozenset[str] = frozens
 
     Where two copies hold an object in different sizes, none agrees: which is right, only reading tells.
     """
-    left = {name: _without(held, removed).items() for name, held in present.items()}
+    left = {name: without(held, removed).items() for name, held in present.items()}
     expected = {item for held in left.values() for item in held}
     return {name: held == expected for name, held in left.items()}
+
+
+def to_remember(held: Inventory, before: Inventory, lost: Iterable[str], altered: Iterable[str]) -> Inventory:
+    """What to record of a copy: what it holds, and what it should hold, so that a loss is not forgotten."""
+    missing = {key: before[key] for key in lost if key in before and key not in held}
+    return {**held, **missing, **dict.fromkeys(altered, ALTERED)}
+
+
+def by_kind(keys: Iterable[str]) -> dict[str, int]:
+    """How many of the keys are of which kind."""
+    return dict(Counter(sorted(map(kind_of, keys))))
 
 
 def total(inventory: Inventory) -> int:
@@ -152,7 +164,8 @@ def total(inventory: Inventory) -> int:
     return sum(inventory.values())
 
 
-def _without(held: Inventory, keys: Iterable[str]) -> dict[str, int]:
+def without(held: Inventory, keys: Iterable[str]) -> dict[str, int]:
+    """The inventory without these keys, which need not be in it."""
     left = dict(held)
     for key in keys:
         left.pop(key, None)

@@ -12,10 +12,15 @@ from typing import Any, BinaryIO, Protocol
 from drtool.core.media import Medium
 from drtool.core.model import (
     BackupSummary,
+    CheckSummary,
+    ClockSeen,
     Event,
     LockMode,
     LockSettings,
+    Loss,
     Marker,
+    Pruning,
+    Reading,
     RestoreSummary,
     Snapshot,
     Taken,
@@ -33,6 +38,9 @@ class Clock(Protocol):
         """Seconds that never run backwards, for measuring how long something took."""
 
     def sleep(self, seconds: float) -> None: ...
+
+    def running(self) -> tuple[str, float]:
+        """Which boot of this machine it is, and the seconds since then, sleep included; nobody can set these."""
 
 
 class Place(Protocol):
@@ -104,6 +112,12 @@ class Copy(Protocol):
 
         When it returns, the object survives a crash. Repeating it is harmless. Raises
         ``ObjectAltered`` when the source's bytes do not match; then nothing is stored.
+        """
+
+    def stored_digest(self, key: str) -> str | None:
+        """The SHA-256 (hex) that the server keeps of what it stored; None where it keeps none of its own.
+
+        Costs no reading. Raises ``ObjectMissing``.
         """
 
     def remove(self, keys: Collection[str]) -> None:
@@ -205,6 +219,18 @@ class Restic(Protocol):
     def missing_packs(self, copy: Copy) -> frozenset[str]:
         """The packs that the copy's indexes name and that are not there: restic would build on them."""
 
+    def check(self, copy: Copy) -> CheckSummary:
+        """restic's own check of the structure, without its cache. What it finds is a value."""
+
+    def losses(self, place: Place, snapshots: Collection[str], packs: Collection[str]) -> tuple[Loss, ...]:
+        """Which of these snapshots need these packs (their ids), and for what."""
+
+    def forget(self, copy: Copy, snapshots: Collection[str]) -> None:
+        """Remove these snapshots (ids) and whatever no other snapshot needs.
+
+        Whether it did so, only a look at the copy tells.
+        """
+
     def unlock(self, copy: Copy) -> None:
         """Remove the locks of dead processes; living ones stay."""
 
@@ -266,9 +292,36 @@ class Evidence(Protocol):
     def forget_protection(self, repository: str, copy: str, keys: Iterable[str]) -> None:
         """Of these it is not known any more how they are locked."""
 
-    def verified(self, repository: str, copy: str) -> Verified | None: ...
+    def verified(self, repository: str, copy: str) -> tuple[Verified, ...]:
+        """For each level at which all of the copy was ever found sound, when it last was."""
 
     def record_verified(self, repository: str, copy: str, verified: Verified) -> None: ...
+
+    def readings(self, repository: str, copy: str) -> Mapping[str, Reading]:
+        """When each object was first seen in the copy, and last read there and found intact."""
+
+    def record_readings(
+        self, repository: str, copy: str, readings: Mapping[str, Reading], *, gone: Iterable[str] = ()
+    ) -> None: ...
+
+    def removed(self, repository: str) -> Mapping[str, datetime]:
+        """The objects that retention removed and that some copy may still keep, with when."""
+
+    def record_removed(self, repository: str, keys: Collection[str], at: datetime) -> None:
+        """From now on these are not part of the repository; no copy is recorded as holding them."""
+
+    def forget_removed(self, repository: str, keys: Collection[str]) -> None:
+        """No copy keeps these any more, or they are part of the repository again."""
+
+    def pruning(self, repository: str) -> Pruning | None:
+        """The removal that began and of which the end was not recorded."""
+
+    def record_pruning(self, repository: str, pruning: Pruning | None) -> None: ...
+
+    def clock_seen(self) -> ClockSeen | None:
+        """What the last run saw of the clock."""
+
+    def record_clock(self, seen: ClockSeen) -> None: ...
 
     def catalog(self, repository: str) -> tuple[Snapshot, ...]:
         """The snapshots known of, oldest first."""

@@ -152,6 +152,9 @@ class Copy(Part):
     immutability: Annotated[
         Immutability | None, Field(description="Lock what the bucket holds, which must have been made with object lock")
     ] = None
+    verify_within: Annotated[
+        Duration, Field(description="Within which time `drtool check` reads and hashes every object of this copy")
+    ] = timedelta(days=28)
     medium: Annotated[DeclaredMedium | None, Field(description="The medium, where the machine cannot see it")] = None
     patience: Annotated[
         Duration, Field(description="How long an outage of this copy is waited for during a backup")

@@ -23,6 +23,7 @@ from drtool.core.objects import Plan, agreeing, key_of_snapshot, plan_replicatio
 from drtool.core.ports import Copy
 from drtool.core.rules import judge
 from drtool.core.selection import worth_having
+from drtool.core.verification import covered, strongest
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import Dataset, Estate
 from drtool.errors import DrtoolError
@@ -91,11 +92,12 @@ def ensure_probed(repository: str, copy: Copy, outside: Outside) -> None:
 
 def copy_statuses(estate: Estate, repository: str, stock: Stock, outside: Outside) -> tuple[CopyStatus, ...]:
     """The copies of one repository as found now."""
+    documents = estate.repositories[repository].copies
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository), altered=stock.altered)
-    agrees = agreeing(stock.present)
+    agrees = agreeing(stock.sound)
     locks = _locks(estate, repository, stock, outside)
     return tuple(
-        replace(_copy(repository, facts, plan, agrees, outside), locks=locks.get(name))
+        replace(_copy(repository, facts, plan, agrees, documents[name].verify_within, outside), locks=locks.get(name))
         for name, facts in stock.facts.items()
     )
 
@@ -110,7 +112,10 @@ def _locks(estate: Estate, repository: str, stock: Stock, outside: Outside) -> M
     }
 
 
-def _copy(repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bool], outside: Outside) -> CopyStatus:
+def _copy(
+    repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bool], within: timedelta, outside: Outside
+) -> CopyStatus:
+    evidence, now = outside.evidence, outside.clock.now()
     probed = outside.evidence.upload_verification(repository, facts.copy)
     state = _state(facts, plan, agrees)
     damage = plan.damage(facts.copy)
@@ -124,7 +129,9 @@ def _copy(repository: str, facts: CopyFacts, plan: Plan, agrees: Mapping[str, bo
         agrees=agrees.get(facts.copy, False) and not damage,
         medium=outside.media.of_copy(repository, facts.copy),
         upload_verification=probed[0] if probed else None,
-        verified=outside.evidence.verified(repository, facts.copy),
+        verified=strongest(evidence.verified(repository, facts.copy), now=now, within=within),
+        coverage=covered(facts.inventory, evidence.readings(repository, facts.copy), now=now, within=within),
+        retained=total(facts.retained),
         reason=_reason(facts, plan, state),
         hint=facts.hint or ("drtool backup" if state in (CopyState.BEHIND, CopyState.DAMAGED) else ""),
     )
@@ -153,7 +160,7 @@ def _reason(facts: CopyFacts, plan: Plan, state: CopyState) -> str:
 
 def _snapshots(repository: str, stock: Stock, outside: Outside) -> Sequence[Snapshot]:
     try:
-        return known_snapshots(repository, outside, stock)
+        return known_snapshots(repository, outside, stock.present)
     except DrtoolError as error:
         outside.show.note(f"not all snapshots of {repository} are known: {error.message}")
         return outside.evidence.catalog(repository)

@@ -20,13 +20,14 @@ from drtool.core.model import (
     Verified,
     worst,
 )
-from drtool.core.objects import ALTERED, EMPTY, Inventory, Plan, agreeing, key_of_snapshot, kind_of, plan_replication
+from drtool.core.objects import EMPTY, Inventory, agreeing, by_kind, key_of_snapshot, plan_replication, to_remember
 from drtool.core.ports import Copy
 from drtool.documents.estate import Estate
 from drtool.errors import CopyTrouble, DrtoolError
 from drtool.flows.assess import ensure_probed
 from drtool.flows.outside import Outside
 from drtool.flows.protect import Protecting
+from drtool.flows.prune import finish_pruning, look_at_clock
 from drtool.flows.replicate import Ledger, Replication, Settled
 from drtool.flows.take_stock import Stock, require_one, take_stock
 from drtool.flows.write import Writing, failed
@@ -38,6 +39,7 @@ def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: flo
     One repository's trouble does not stop the next. Raises only what stops all of them.
     """
     run, start = uuid.uuid4().hex, outside.clock.monotonic()
+    look_at_clock(outside, run)
     datasets: list[DatasetOutcome] = []
     copies: list[CopyOutcome] = []
     errors: list[DrtoolError] = []
@@ -102,6 +104,7 @@ class _RepositoryRun:
 
     def back_up(self, names: Sequence[str]) -> tuple[list[DatasetOutcome], list[CopyOutcome]]:
         copies = self.outside.copies[self.name]
+        finish_pruning(self.name, self.run, self.outside)
         recorded = self.outside.evidence.recorded(self.name)
         unfinished = self.outside.evidence.unfinished(self.name)
         self._record("backup.started", {"datasets": list(names)})
@@ -186,8 +189,11 @@ class _RepositoryRun:
     def _replicate(self, writing: Writing) -> Settled:
         """Bring every other copy up to what was written, and the writers up to what the others had."""
         self.outside.show.phase("replicating")
+        self._take_back_removals(writing)
         after = take_stock(self.name, writing.writers, self.outside.evidence, fully=False)
-        facts = {name: after.facts.get(name, facts) for name, facts in writing.stock.facts.items()}
+        removed = self.outside.evidence.removed(self.name).keys()
+        before = {name: facts.without_removed(removed) for name, facts in writing.stock.facts.items()}
+        facts = {name: after.facts.get(name, facts) for name, facts in before.items()}
         self._record(
             "replication.started",
             {"writers": [copy.name for copy in writing.writers], "copies": _states(writing.stock)},
@@ -198,6 +204,16 @@ class _RepositoryRun:
         stored = {name: len(keys) for name, keys in writing.replication.ledger.stored.items()}
         self._record("replication.finished", {"stored": stored, "unhealable": len(settled.plan.unhealable)})
         return settled
+
+    def _take_back_removals(self, writing: Writing) -> None:
+        """Where restic wrote to a copy that still keeps what was removed, it may have built on that: all of it stays.
+
+        Only a run in which no other copy could be written to comes here. The next prune removes it again.
+        """
+        retained = {key for copy in writing.writers for key in writing.stock.facts[copy.name].retained}
+        if retained:
+            self._record("prune.taken_back", {"objects": len(retained)})
+            self.outside.evidence.forget_removed(self.name, self.outside.evidence.removed(self.name).keys())
 
     def _final_stock(self, settled: Settled) -> Stock:
         """Names and sizes of every object in every copy, read anew: verification level L0."""
@@ -237,7 +253,9 @@ class _RepositoryRun:
         for marker in (facts.marker for facts in final.facts.values() if facts.marker):
             evidence.record_repository_id(self.name, marker.repository_id)
         for name, held in final.present.items():
-            evidence.record(self.name, name, _to_record(name, held, settled.plan, evidence.recorded(self.name)))
+            plan, before = settled.plan, evidence.recorded(self.name).get(name, EMPTY)
+            kept = to_remember(held, before, plan.lost.get(name, ()), plan.altered.get(name, ()))
+            evidence.record(self.name, name, kept)
         for copy in done:
             if copy.agrees and len(final.present) >= min(2, len(done)):
                 evidence.record_verified(self.name, copy.copy, Verified(level="L0", at=now))
@@ -263,7 +281,7 @@ class _RepositoryRun:
 
     def _report_damage(self, copy: str, keys: frozenset[str]) -> None:
         """Recorded before it is healed, so that it is known of even if this run is killed."""
-        self._record("anomaly.damage", {"copy": copy, "objects": _by_kind(keys)})
+        self._record("anomaly.damage", {"copy": copy, "objects": by_kind(keys)})
 
     def _record(self, kind: str, body: Mapping[str, Any]) -> None:
         self.outside.evidence.append(self.run, kind, {"repository": self.name, **body})
@@ -323,13 +341,6 @@ def _unprotected(done: CopyOutcome, trouble: CopyTrouble) -> CopyOutcome:
     return replace(done, outcome=outcome, reason=reason, hint=done.hint or trouble.hint)
 
 
-def _to_record(copy: str, held: Inventory, plan: Plan, recorded: Mapping[str, Inventory]) -> Inventory:
-    """What the copy holds, and what it should hold but lost, so that the loss is not forgotten."""
-    before = recorded.get(copy, EMPTY)
-    lost = {key: before[key] for key in plan.lost.get(copy, ()) if key in before and key not in held}
-    return {**held, **lost, **dict.fromkeys(plan.altered.get(copy, ()), ALTERED)}
-
-
 def _evidence_of(outcomes: Sequence[DatasetOutcome], copies: Sequence[CopyOutcome]) -> dict[str, Any]:
     """Figures only: no path, no message that could hold one (TOM-1)."""
     return {
@@ -348,8 +359,3 @@ def _evidence_of(outcomes: Sequence[DatasetOutcome], copies: Sequence[CopyOutcom
 
 def _states(stock: Stock) -> dict[str, str]:
     return {name: "absent" if facts.absent else str(facts.reached) for name, facts in stock.facts.items()}
-
-
-def _by_kind(keys: frozenset[str]) -> dict[str, int]:
-    kinds = sorted(kind_of(key) for key in keys)
-    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}

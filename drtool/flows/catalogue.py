@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from drtool.core.model import Snapshot
-from drtool.core.objects import key_of_snapshot, kind_of
-from drtool.core.ports import Copy
+from drtool.core.objects import Inventory, key_of_snapshot, kind_of
 from drtool.errors import DrtoolError
 from drtool.flows.outside import Outside
-from drtool.flows.take_stock import Stock
 
 
-def known_snapshots(repository: str, outside: Outside, stock: Stock) -> tuple[Snapshot, ...]:
-    """Every snapshot that lies in a reached copy, oldest first. Raises what restic raises."""
-    wanted = {key for held in stock.present.values() for key in held if kind_of(key) == "snapshots"}
+def known_snapshots(repository: str, outside: Outside, present: Mapping[str, Inventory]) -> tuple[Snapshot, ...]:
+    """Every snapshot that is present in a copy, oldest first. Raises what restic raises."""
+    wanted = {key for held in present.values() for key in held if kind_of(key) == "snapshots"}
     catalog = outside.evidence.catalog(repository)
     unknown = wanted - {key_of_snapshot(one.id) for one in catalog}
     trouble: DrtoolError | None = None
-    for copy in _sources(outside.copies[repository], stock):
-        if unknown & stock.present[copy.name].keys():
+    for copy in (one for one in outside.copies[repository] if one.name in present):
+        if unknown & present[copy.name].keys():
             try:
                 listed = outside.restic(repository).snapshots(copy, tag=None)
             except DrtoolError as error:
@@ -30,7 +28,3 @@ def known_snapshots(repository: str, outside: Outside, stock: Stock) -> tuple[Sn
     if unknown and trouble:
         raise trouble
     return tuple(one for one in outside.evidence.catalog(repository) if key_of_snapshot(one.id) in wanted)
-
-
-def _sources(copies: Sequence[Copy], stock: Stock) -> list[Copy]:
-    return [copy for copy in copies if copy.name in stock.present]

@@ -47,8 +47,8 @@ def list_snapshots(
         recorded = outside.evidence.recorded(repository)
         stock = take_stock(repository, outside.copies[repository], outside.evidence, fully=False)
         require_one(repository, stock, recorded)
-        known = known_snapshots(repository, outside, stock)
-        found += [(one, holders(one, stock.present)) for one in known if one.dataset in names]
+        known = known_snapshots(repository, outside, stock.everything)
+        found += [(one, holders(one, stock.everything)) for one in known if one.dataset in names]
     return tuple(found)
 
 
@@ -58,7 +58,7 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     outside.show.phase(f"looking at the copies of {repository}")
     stock = _stock(repository, request, outside)
     snapshot = choose_snapshot(
-        known_snapshots(repository, outside, stock), request.dataset, at=request.at, named=request.snapshot
+        known_snapshots(repository, outside, stock.everything), request.dataset, at=request.at, named=request.snapshot
     )
     sources = _sources(repository, snapshot, stock, outside)
     files, size = snapshot.files, snapshot.bytes
@@ -77,7 +77,7 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
         sources=sources,
         direct=request.copy is not None or _worth_trying_alone(sources, repository, stock, outside),
         united=request.copy is None and len(stock.present) > 1,
-        present=stock.present,
+        present=stock.everything,
         config_sha256=stock.config_sha256,
         files=files,
         bytes=size,
@@ -348,7 +348,7 @@ def _sources(repository: str, snapshot: Snapshot, stock: Stock, outside: Outside
     """The copies that hold the snapshot, best first."""
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository))
     return rank_copies(
-        holders(snapshot, stock.present),
+        holders(snapshot, stock.everything),
         local={copy.name: copy.local for copy in outside.copies[repository]},
         damaged=plan.lost,
         complete=agreeing(stock.present),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from drtool.core.model import CopyFacts
-from drtool.core.objects import Inventory, digest_of, disputed
+from drtool.core.objects import Inventory, digest_of, disputed, without
 from drtool.core.ports import Copy, Evidence
 from drtool.errors import CopyAbsent, DrtoolError, NoRepository, ObjectAltered, ObjectMissing
 
@@ -24,6 +24,16 @@ class Stock:
     def present(self) -> Mapping[str, Inventory]:
         """The inventories of the copies that were reached."""
         return {name: facts.inventory for name, facts in self.facts.items() if facts.reached}
+
+    @property
+    def sound(self) -> Mapping[str, Inventory]:
+        """The same without what was found altered: what is wrong in one copy leaves the others in agreement."""
+        return {name: without(held, self.altered.get(name, ())) for name, held in self.present.items()}
+
+    @property
+    def everything(self) -> Mapping[str, Inventory]:
+        """The same with what retention removed and some copies still keep: it can be restored from there."""
+        return {name: {**facts.retained, **facts.inventory} for name, facts in self.facts.items() if facts.reached}
 
     @property
     def config_sha256(self) -> str:
@@ -48,7 +58,8 @@ def take_stock(
     with ThreadPoolExecutor(len(copies), thread_name_prefix="stock") as pool:
         found = list(pool.map(lambda copy: seen.get(copy.name) or look(copy), copies))
         known = evidence.repository_id(repository)
-        facts = {one.copy: one for one in _of_one_repository(repository, known, found)}
+        removed = evidence.removed(repository).keys()
+        facts = {one.copy: one.without_removed(removed) for one in _of_one_repository(repository, known, found)}
         stock = Stock(facts=facts, altered={})
         if not fully:
             return stock

@@ -272,7 +272,8 @@ def _damaged(copy: Copy, needed: frozenset[str]) -> CopyRefused:
     return CopyRefused(
         f"copy {copy.name} needs {len(needed)} objects that no copy holds intact, such as {min(needed)}",
         copy=copy.name,
-        hint=f"restic -r {copy.address().url} repair index (or: repair packs ID), then: drtool backup",
+        hint=f"drtool heal; if it is gone for good: restic -r {copy.address().url} repair index,"
+        f" repair snapshots --forget, then: drtool heal --repaired {copy.name}",
     )
 
 

@@ -10,14 +10,20 @@ from typing import Any
 from drtool.core.evidence import ChainVerdict, stamp
 from drtool.core.media import Medium
 from drtool.core.model import (
+    CheckOutcome,
     CopyOutcome,
     CopyStatus,
+    Coverage,
     DatasetOutcome,
     DatasetStatus,
     Event,
     Finding,
+    HealOutcome,
+    Hold,
     Holding,
     LocksFound,
+    PruneOutcome,
+    PrunePlan,
     RestoreOutcome,
     RestorePlan,
     RunOutcome,
@@ -52,6 +58,74 @@ def status_document(status: Status) -> Document:
 
 def copies_document(copies: Sequence[CopyStatus]) -> Document:
     return {"copies": [_copy_status(one) for one in copies]}
+
+
+def heal_document(done: HealOutcome) -> Document:
+    return {
+        "run": done.run,
+        "outcome": done.outcome,
+        "copies": [
+            {
+                "repository": one.repository,
+                "copy": one.copy,
+                "outcome": one.outcome,
+                "lost": one.lost,
+                "altered": one.altered,
+                "healed": one.healed,
+                "sent": {"objects": one.sent_objects, "bytes": one.sent_bytes},
+                "unhealable": list(one.unhealable),
+            }
+            | ({"reason": one.reason, "hint": one.hint} if one.reason else {})
+            for one in done.copies
+        ],
+        "losses": [
+            {
+                "dataset": snapshot.dataset,
+                "snapshot": snapshot.id,
+                "time": stamp(snapshot.time),
+                "paths": list(loss.paths),
+                "more": loss.unknown,
+            }
+            for snapshot, loss in done.losses
+        ],
+    }
+
+
+def check_document(done: CheckOutcome) -> Document:
+    return {"run": done.run, "outcome": done.outcome, "checks": [asdict(one) for one in done.checks]}
+
+
+def prune_document(done: PruneOutcome) -> Document:
+    return {"run": done.run, "outcome": done.outcome, "repositories": [asdict(one) for one in done.repositories]}
+
+
+def prune_plans_document(plans: Sequence[PrunePlan]) -> Document:
+    return {
+        "plans": [
+            {
+                "repository": plan.repository,
+                "copy": plan.copy,
+                "refused": plan.refused,
+                "hint": plan.hint,
+                "snapshots": [
+                    {
+                        "dataset": one.snapshot.dataset,
+                        "snapshot": one.snapshot.id,
+                        "time": stamp(one.snapshot.time),
+                        "stays": bool(one.reasons),
+                        "reasons": list(one.reasons),
+                    }
+                    for one in plan.snapshots
+                ],
+                "due": {copy: len(keys) for copy, keys in plan.due.items()},
+            }
+            for plan in plans
+        ]
+    }
+
+
+def holds_document(holds: Sequence[Hold]) -> Document:
+    return {"holds": [asdict(one) | {"at": stamp(one.at)} for one in holds]}
 
 
 def snapshots_document(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> Document:
@@ -151,6 +225,8 @@ def _copy_status(one: CopyStatus) -> Document:
         "medium": medium_document(one.medium),
         "upload_verification": one.upload_verification,
         "immutability": _locks(one.locks) if one.locks else None,
+        "retained": one.retained,
+        "coverage": _coverage(one.coverage) if one.coverage else None,
     }
     return document | ({"reason": one.reason} if one.reason else {})
 
@@ -167,6 +243,17 @@ def _locks(found: LocksFound) -> Document:
         "sampled": found.sampled,
         "locked_for": _seconds(found.shortest),
     } | ({"reason": found.reason} if found.reason else {})
+
+
+def _coverage(one: Coverage) -> Document:
+    return {
+        "objects": one.objects,
+        "bytes": one.bytes,
+        "of_objects": one.of_objects,
+        "of_bytes": one.of_bytes,
+        "overdue": one.overdue,
+        "oldest": stamp(one.oldest) if one.oldest else None,
+    }
 
 
 def medium_document(medium: Medium) -> Document:

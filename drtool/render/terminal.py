@@ -14,12 +14,18 @@ from rich.table import Table
 
 from drtool.core.media import Medium
 from drtool.core.model import (
+    CheckOutcome,
     CopyOutcome,
     CopyStatus,
     DatasetOutcome,
     Event,
+    HealOutcome,
+    Hold,
     Initialised,
     LocksFound,
+    Loss,
+    PruneOutcome,
+    PrunePlan,
     RepositoryPlan,
     RestoreOutcome,
     RestorePlan,
@@ -222,6 +228,101 @@ def show_plans(plans: Sequence[RepositoryPlan]) -> None:
         for target in dict.fromkeys(send.target for send in plan.sends):
             sizes = [send.size for send in plan.sends if send.target == target]
             console.print(f"  {len(sizes)} objects, {_size(sum(sizes))}, go to {escape(target)} first", highlight=False)
+
+
+def show_heal(done: HealOutcome) -> None:
+    table = _table("repository", "copy", "outcome", ">lost", ">altered", ">healed", ">sent", "")
+    for one in done.copies:
+        table.add_row(
+            escape(one.repository), escape(one.copy), _coloured(one.outcome), str(one.lost), str(one.altered),
+            str(one.healed), _size(one.sent_bytes), escape(one.reason),
+        )  # fmt: skip
+    console = _console()
+    console.print(table)
+    for one in done.copies:
+        for key in one.unhealable[:10]:
+            console.print(f"[red]gone[/]: {escape(key)}", highlight=False)
+        if len(one.unhealable) > 10:
+            console.print(f"[red]gone[/]: and {len(one.unhealable) - 10} objects more (--json names all)")
+    for snapshot, loss in done.losses:
+        _show_loss(console, snapshot, loss)
+    if done.losses:
+        console.print(
+            "Every other file can be restored. If no other copy turns up, restic can drop what is lost, in one copy:\n"
+            "restic -r COPY repair index; restic -r COPY repair snapshots --forget; then: drtool heal --repaired COPY",
+            highlight=False,
+        )
+    for hint in dict.fromkeys(one.hint for one in done.copies if one.hint):
+        console.print(f"hint: {escape(hint)}", highlight=False)
+
+
+def _show_loss(console: Console, snapshot: Snapshot, loss: Loss) -> None:
+    more = " and a folder of which the listing is gone" if loss.unknown and loss.paths else ""
+    what = f"loses {len(loss.paths)} files{more}" if loss.paths else "cannot be read as a whole"
+    console.print(
+        f"[red]hurt[/]: {escape(snapshot.dataset)} of {_time(snapshot.time)} UTC ({snapshot.id[:12]}) {what}",
+        highlight=False,
+    )
+    for path in loss.paths[:10]:
+        console.print(f"      {escape(path)}", highlight=False)
+
+
+def show_check(done: CheckOutcome) -> None:
+    table = _table("check", "subject", "verdict", "")
+    for one in done.checks:
+        hint = f"; hint: {one.hint}" if one.hint else ""
+        table.add_row(one.check, escape(one.subject), _coloured(one.verdict), escape(one.reason + hint))
+    console = _console()
+    console.print(table)
+    console.print(_coloured(done.outcome) if done.checks else "nothing is due")
+
+
+def show_prune_plans(plans: Sequence[PrunePlan]) -> None:
+    console = _console()
+    for plan in plans:
+        table = _table("dataset", "snapshot", "time (UTC)", "", "why")
+        for one in plan.snapshots:
+            word = "[green]stays[/]" if one.reasons else "[red]goes[/]"
+            table.add_row(
+                escape(one.snapshot.dataset or "-"), one.snapshot.id[:12], _time(one.snapshot.time), word,
+                escape(", ".join(one.reasons)),
+            )  # fmt: skip
+        console.print(table)
+        console.print(
+            f"{escape(plan.repository)}: {len(plan.going)} of {len(plan.snapshots)} snapshots go"
+            + (f", from {escape(plan.copy)} first" if plan.copy else ""),
+            highlight=False,
+        )
+        for copy, keys in plan.due.items():
+            console.print(f"  {escape(copy)} has kept {len(keys)} removed objects for long enough", highlight=False)
+        if plan.refused:
+            console.print(f"[red]refused[/]: {escape(plan.refused)}\nhint: {escape(plan.hint)}", highlight=False)
+
+
+def show_prune(done: PruneOutcome) -> None:
+    table = _table("repository", "outcome", ">snapshots", ">objects", ">freed", "kept for a while", "")
+    for one in done.repositories:
+        kept = ", ".join(f"{copy}: {count}" for copy, count in one.retained.items() if count)
+        table.add_row(
+            escape(one.repository), _coloured(one.outcome), str(one.snapshots), f"{one.objects:,}", _size(one.bytes),
+            escape(kept), escape(one.reason),
+        )  # fmt: skip
+    console = _console()
+    console.print(table)
+    for one in done.repositories:
+        if one.hint:
+            console.print(f"hint for {escape(one.repository)}: {escape(one.hint)}", highlight=False)
+
+
+def show_holds(holds: Sequence[Hold]) -> None:
+    if not holds:
+        say("no hold is set")
+        return
+    table = _table("hold", "set (UTC)", "by", "freezes", "reason")
+    for one in holds:
+        what = f"snapshot {one.snapshot[:12]}" if one.snapshot else one.repository or "everything"
+        table.add_row(one.id, _time(one.at), escape(one.by), escape(what), escape(one.reason))
+    _console().print(table)
 
 
 def show_initialised(done: Sequence[Initialised]) -> None:

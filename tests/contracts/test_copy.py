@@ -375,6 +375,12 @@ def test_many_threads_may_put_the_same_object(place: Place) -> None:
 # What the place is like
 
 
+def test_a_stored_digest_is_the_bytes_own_or_none(place: Place) -> None:
+    place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    enforced = place.verification is UploadVerification.SHA256
+    assert place.copy.stored_digest(pack(b"one")) == (sha256(b"one") if enforced else None)
+
+
 def test_what_is_removed_is_gone_and_the_rest_stays(place: Place) -> None:
     for content in (b"one", b"two"):
         place.copy.put(pack(content), holding(content), sha256(content))
