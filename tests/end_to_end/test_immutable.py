@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,14 +56,13 @@ class Vault:
         ends = copy.protected_until(keys, LockMode.COMPLIANCE)
         return {key: ends.get(key, now) - now for key in keys}
 
-    def hide(self) -> int:
+    def hide(self, spare: Collection[str] = ()) -> None:
         """What an attacker with the owner's key does: every object is gone from sight."""
         client = client_of(self.bucket)
         listed = client.list_objects_v2(Bucket=self.bucket.name, Prefix="shop/main/")["Contents"]
-        hidden = [item["Key"] for item in listed if is_key(item["Key"].removeprefix("shop/main/"))]
-        for key in hidden:
-            client.delete_object(Bucket=self.bucket.name, Key=key)
-        return len(hidden)
+        names = [item["Key"].removeprefix("shop/main/") for item in listed]
+        for name in (name for name in names if is_key(name) and name not in spare):
+            client.delete_object(Bucket=self.bucket.name, Key=f"shop/main/{name}")
 
     def finding(self) -> dict[str, Any]:
         (found,) = self.shop.run("status").document["findings"]
@@ -169,12 +168,29 @@ def test_a_copy_that_nobody_declared_is_judged_by_what_it_has(vault: Vault) -> N
     assert vault.immutability()["locked_for"] == 0
 
 
-def test_a_bucket_emptied_by_its_owners_key_is_whole_again_after_its_versions_are_revived(vault: Vault) -> None:
+def test_a_bucket_emptied_and_overwritten_by_its_owners_key_is_healed_without_any_other_copy(vault: Vault) -> None:
     vault.declare(immutability=IMMUTABLE)
     vault.shop.write().init()
     vault.shop.run("backup", code=0)
-    keys = list(vault.left())
-    assert vault.hide() == len(keys)
-    writer = vault.bucket.as_role("drtool-writer", vault.shop.folder)
-    assert writer.copy("offsite", vault.shop.folder, prefix="shop/main").revive(keys) == set(keys)
+    held = vault.left()
+    junk = [key for key in held if key.startswith("data/")][:2]
+    for key in junk:
+        client_of(vault.bucket).put_object(Bucket=vault.bucket.name, Key=f"shop/main/{key}", Body=b"pay us")
+    vault.hide(spare=junk)
+    assert set(vault.left()) == set(junk)
+    healed = vault.shop.run("heal", code=0).copy("offsite")
+    assert (healed["lost"], healed["altered"], healed["healed"]) == (len(held) - 2, 2, len(held))
+    assert vault.left().keys() == held.keys()
+    assert min(vault.left().values()) > timedelta(days=29)
     assert_same_tree(vault.shop.source, vault.shop.restore())
+
+
+def test_the_night_after_an_object_was_hidden_and_healed_finds_it_locked(vault: Vault) -> None:
+    vault.shop.add_directory("disk")
+    vault.declare(immutability=IMMUTABLE)
+    vault.shop.write().init()
+    vault.shop.run("backup", code=0)
+    vault.hide()
+    assert vault.shop.run("backup", code=0).copy("offsite")["healed"]
+    assert min(vault.left().values()) > timedelta(days=29)
+    vault.shop.run("backup", code=0)
