@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -203,8 +204,24 @@ def test_root_installs_the_missing_test_packages(
     project: setup.Project, apt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(setup, "starting_no_daemon", nullcontext)  # not as a test
     setup.install_test_packages(project)
     assert apt.read_text().splitlines()[-1].endswith(" install attr")
+
+
+def test_installed_daemons_are_not_started(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    with setup.starting_no_daemon(policy):
+        assert subprocess.run([policy], check=False).returncode == 101
+    assert not policy.exists()
+
+
+def test_the_machines_own_policy_stands(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    put_program(policy, "#!/bin/sh\nexit 104\n")
+    with setup.starting_no_daemon(policy):
+        assert subprocess.run([policy], check=False).returncode == 104
+    assert policy.exists()
 
 
 def test_others_are_told_which_test_packages_are_missing(

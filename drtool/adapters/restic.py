@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from drtool.adapters import process
-from drtool.core.model import BackupSummary, CheckSummary, Loss, RestoreSummary, Snapshot
+from drtool.core.model import BackupSummary, Changes, CheckSummary, Loss, Part, RestoreSummary, Snapshot
 from drtool.core.ports import Copy, Place, Progress, Source, Watch
 from drtool.errors import (
     CopyUnreachable,
@@ -34,6 +36,7 @@ PRODUCER = (sys.executable, "-P", "-m", "drtool.adapters.producer")  # -P: nothi
 STUCK = 600.0  # seconds without progress after which a restore from this copy is given up
 PACK = re.compile(r"\bpack ([0-9a-f]{64})\b")
 PACKS = 500  # of those that are gone, named in one search: a command line has its limits
+EXAMPLES = 20  # changes of a restore in place that are shown
 UNREADABLE = 1000  # paths kept of those that could not be read
 
 ERRORS: Mapping[int, tuple[type[DrtoolError], str]] = {
@@ -149,16 +152,14 @@ class ResticProgram:
             raise self._failure(copy, ended, watched)
         return _summary(summary, watched.items, partial=ended.code == 3)
 
-    def restore(
-        self, place: Place, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
-    ) -> RestoreSummary:
+    def restore(self, place: Place, snapshot: str, part: Part, *, watch: Watch) -> RestoreSummary:
         watched = _Watched(
             place.marker,
             watch,
             fields=("bytes_restored", "files_restored", "bytes_skipped", "files_skipped"),
             stuck=STUCK,
         )
-        words = [*_restore_words(snapshot, target, include), "--verify"]
+        words = [*_restore_words(snapshot, part), "--sparse", "--verify"]
         ended = process.run(
             self._command(place, words),
             on_line=watched.line,
@@ -170,9 +171,35 @@ class ResticProgram:
         return _restored(watched.summary, reason=next(iter(watched.messages), _message(ended)) if ended.code else "")
 
     def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
-        words = [*_restore_words(snapshot, Path("/nonexistent/drtool"), include), "--dry-run"]
+        nowhere = Part(target=Path("/nonexistent/drtool"), include=tuple(include))
+        words = [*_restore_words(snapshot, nowhere), "--dry-run"]
         lines = [json.loads(line) for line in self._output(place, words).splitlines() if line.startswith("{")]
         return _restored(next((line for line in lines if line.get("message_type") == "summary"), {}))
+
+    def preview(self, place: Place, snapshot: str, part: Part) -> Changes:
+        """Folders count only where they are not there yet: restic names every folder as restored."""
+        counts: Counter[str] = Counter()
+        size, examples, deletes = 0, list[tuple[str, str]](), list[str]()
+
+        def line(text: str) -> None:
+            nonlocal size
+            message = _json(text)
+            if message.get("message_type") != "verbose_status" or "item" not in message:
+                return
+            kind, path = _change(message, part)
+            counts[kind] += 1
+            size += int(message.get("size", 0)) if kind in ("added", "altered") else 0
+            if kind == "deleted":
+                deletes.append(path)
+            if kind != "unchanged" and len(examples) < EXAMPLES:
+                examples.append((kind, path))
+
+        words = [*_restore_words(snapshot, part), "--dry-run", "-vv"]
+        patience = _Patience(place.marker)
+        ended = process.run(self._command(place, words), on_line=line, overdue=patience.overdue)
+        if ended.code:
+            raise self._failure(place, ended, patience)
+        return Changes(**counts, bytes=size, examples=tuple(examples), deletes=tuple(deletes))
 
     def _backup_words(self, source: Source, tags: Sequence[str], parent: str | None, report: Path) -> list[str]:
         words = ["backup", "--host", self._site]
@@ -338,9 +365,22 @@ def _version(text: str) -> tuple[int, ...] | None:
         return None
 
 
-def _restore_words(snapshot: str, target: Path, include: Sequence[str]) -> list[str]:
-    words = ["restore", snapshot, "--no-lock", "--target", str(target)]
-    return words + [word for pattern in include for word in ("--include", pattern)]
+def _restore_words(snapshot: str, part: Part) -> list[str]:
+    what = f"{snapshot}:{part.folder}" if part.folder else snapshot
+    words = ["restore", what, "--no-lock", "--target", str(part.target)]
+    words += [word for pattern in part.include for word in ("--include", pattern)]
+    return words + (["--delete"] if part.delete else [])
+
+
+def _change(message: Mapping[str, Any], part: Part) -> tuple[str, str]:
+    """What would happen to which path. restic gives what it deletes as it lies there, the rest as in the snapshot."""
+    action, item = str(message.get("action")), str(message["item"])
+    if action == "deleted":
+        return "deleted", item
+    path = f"{part.target}/{item.lstrip('/')}" if str(part.target) != "/" else item
+    if action == "unchanged" or (action == "restored" and os.path.lexists(path)):
+        return "unchanged", path
+    return ("added" if action == "restored" else "altered"), path
 
 
 def _restored(summary: Mapping[str, Any], *, reason: str = "") -> RestoreSummary:

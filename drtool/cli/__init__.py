@@ -35,6 +35,7 @@ COMMANDS = {
     "hold": "hold",
     "schedule": "schedule",
     "evidence": "evidence",
+    "bootstrap": "bootstrap",
 }
 
 

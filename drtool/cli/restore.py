@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from drtool.cli.answer import answer
 from drtool.cli.backup import named_datasets
 from drtool.cli.settings import Settings, command
 from drtool.cli.wiring import open_estate, open_outside
-from drtool.core.model import RestoreRequest
+from drtool.core.model import RestorePlan, RestoreRequest
+from drtool.documents.estate import Estate
 from drtool.errors import UsageError
+from drtool.flows.in_place import plan_in_place, restore_in_place
+from drtool.flows.outside import Outside
 from drtool.flows.restore import list_snapshots, plan_restore
 from drtool.flows.restore import restore as bring_back
 from drtool.render import machine
@@ -37,6 +42,9 @@ def snapshots(settings: Settings, datasets: tuple[str, ...]) -> int:
 @click.option("--at", help="The newest snapshot not after this time (local time, unless it ends in UTC).")
 @click.option("--snapshot", help="This snapshot: its id, or the beginning of it.")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The directory to restore into.")
+@click.option("--in-place", is_flag=True, help="Restore where it came from; what is there now is saved first.")
+@click.option("--delete", is_flag=True, help="In place: also remove what the snapshot does not have.")
+@click.option("--no-safety", is_flag=True, help="In place: do not save first what is there now.")
 @click.option("--include", multiple=True, metavar="PATH", help="Only this path or pattern of the snapshot.")
 @click.option("--from", "copy", metavar="COPY", help="Only from this copy.")
 @click.option("--dry-run", is_flag=True, help="Show what would be restored from where, and do nothing.")
@@ -45,6 +53,8 @@ def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
     """Bring a dataset back, from the best copy that has it, and verify every byte."""
     estate = open_estate(settings)
     named_datasets(estate, (asked["dataset"],))
+    if asked["in_place"]:
+        return _restore_in_place(settings, estate, asked, dry_run=dry_run, yes=yes)
     request = _request(asked, over=yes)
     with open_outside(settings, estate, reads=True) as outside:
         plan = plan_restore(estate, request, outside)
@@ -56,9 +66,43 @@ def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
     return 0
 
 
+def _restore_in_place(settings: Settings, estate: Estate, asked: Mapping[str, Any], *, dry_run: bool, yes: bool) -> int:
+    """Show what would change, and do it if that is wanted."""
+    if asked["target"]:
+        raise UsageError("--to does not go with --in-place", hint=f"drtool restore {asked['dataset']} --help")
+    request = _request({**asked, "target": Path("/")}, over=False)
+    request = replace(request, in_place=True, delete=asked["delete"], safety=not asked["no_safety"])
+    with open_outside(settings, estate, reads=dry_run) as outside:
+        plan = plan_in_place(estate, request, outside)
+        if dry_run or not (yes or _is_wanted(settings, plan, outside)):
+            answer(
+                settings, lambda: machine.plan_document(plan), lambda words: words.show_restore_plan(plan), good=False
+            )
+            return 0
+        outcome = restore_in_place(estate, plan, outside, wait=60)
+    answer(settings, lambda: machine.restore_document(outcome), lambda words: words.show_restore(outcome))
+    return 0
+
+
+def _is_wanted(settings: Settings, plan: RestorePlan, outside: Outside) -> bool:
+    """Asked of who sits there. Raises ``UsageError`` where nobody does."""
+    if settings.as_json or not sys.stdin.isatty():
+        raise UsageError("a restore in place overwrites what is there", hint="look at it by --dry-run, then give --yes")
+    from drtool.render import terminal
+
+    outside.show.close()
+    terminal.show_restore_plan(plan)
+    return click.confirm("Restore this now?", default=False, err=True)
+
+
 def _request(asked: Mapping[str, Any], *, over: bool) -> RestoreRequest:
     if asked["target"] is None:
-        raise UsageError("say where to restore to", hint=f"drtool restore {asked['dataset']} --to DIRECTORY")
+        raise UsageError(
+            "say where to restore to", hint=f"drtool restore {asked['dataset']} --to DIRECTORY, or --in-place"
+        )
+    for option in ("delete", "no_safety"):
+        if asked[option] and not asked["in_place"]:
+            raise UsageError(f"--{option.replace('_', '-')} only goes with --in-place")
     return RestoreRequest(
         dataset=asked["dataset"],
         target=asked["target"].absolute(),

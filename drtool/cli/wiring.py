@@ -11,6 +11,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter, ValidationError
 
 from drtool.adapters import secrets
 from drtool.adapters.block_devices import BlockDevices
@@ -27,8 +30,9 @@ from drtool.core.objects import Inventory
 from drtool.core.ports import Copy, Restic, Union
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import DeclaredMedium, Estate, FileSource, Secret, SqliteSource
+from drtool.documents.fields import Endpoint
 from drtool.documents.loader import find_estate, load_estate
-from drtool.errors import DrtoolError
+from drtool.errors import DrtoolError, UsageError
 from drtool.flows.outside import Outside
 from drtool.render.show import show_for
 
@@ -183,6 +187,38 @@ def _restics(
         )
 
     return restic
+
+
+def open_location(
+    location: str, password: bytes, scratch: Path, *, credentials: Path | None, region: str | None, ca: Path | None
+) -> tuple[Copy, Restic]:
+    """One copy by its place alone, where there is no estate yet. Raises ``UsageError`` for what is no place."""
+    state = scratch / "state"
+    state.mkdir(mode=0o700)
+    if location.startswith("s3:"):
+        place = _bucket(location, region, ca)
+        copy: Copy = S3Copy(
+            "location", place, Credentials(file=credentials), patience=HASTE.total_seconds(), spool=state
+        )
+    else:
+        copy = DirectoryCopy("location", Path(location).absolute())
+    program = find_restic(os.environ)
+    return copy, ResticProgram(program, password=lambda: password, site="bootstrap", state=state)
+
+
+def _bucket(location: str, region: str | None, ca: Path | None) -> Place:
+    """The place that restic's own notation names: s3:https://ENDPOINT/BUCKET/PREFIX."""
+    url = urlsplit(location.removeprefix("s3:"))
+    bucket, _, prefix = url.path.strip("/").partition("/")
+    if url.scheme not in ("https", "http") or not url.netloc or not bucket:
+        raise UsageError(
+            f"{location} is no place of a copy", hint="write it like s3:https://s3.example.net/bucket/prefix"
+        )
+    try:
+        endpoint = TypeAdapter(Endpoint).validate_python(f"{url.scheme}://{url.netloc}")
+    except ValidationError as error:
+        raise UsageError(f"{location}: {error.errors()[0]['msg']}") from None
+    return Place(endpoint=endpoint, bucket=bucket, prefix=prefix, region=region, ca=ca)
 
 
 def _union(

@@ -15,6 +15,9 @@ from drtool.core.objects import EMPTY, Inventory, Send, without
 ESTATE = "estate"  # the reserved dataset name under which a run stores the estate's own documents
 
 
+SAFETY = "safety"  # the tag of a snapshot of what lay there before a restore in place
+
+
 class Outcome(StrEnum):
     DONE = "done"
     INCOMPLETE = "incomplete"
@@ -149,6 +152,11 @@ class Snapshot:
     tags: tuple[str, ...]
     files: int
     bytes: int
+
+    @property
+    def safety(self) -> bool:
+        """Whether it holds what lay there before a restore in place, and not what the dataset is to be."""
+        return SAFETY in self.tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,6 +398,8 @@ class RestoreOutcome:
     damage: Mapping[str, frozenset[str]] = field(default_factory=dict)
     outcome: Outcome = Outcome.DONE
     reason: str = ""
+    safety: str = ""  # the snapshot of what was there before
+    undo: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,6 +468,32 @@ class RestoreRequest:
     include: tuple[str, ...] = ()
     copy: str | None = None
     over: bool = False  # write into a target that is not empty
+    in_place: bool = False  # where the data came from; ``target`` is /
+    delete: bool = False  # in place: also remove what the snapshot does not have
+    safety: bool = True  # in place: save first what is there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What restic restores at once: from a folder of the snapshot into ``target``, of that what fits ``include``."""
+
+    target: Path
+    folder: str = ""
+    include: tuple[str, ...] = ()
+    delete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a restore in place would do to the files that are there; ``examples`` are paths for a person's eyes."""
+
+    added: int = 0
+    altered: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    bytes: int = 0
+    examples: tuple[tuple[str, str], ...] = ()
+    deletes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +502,7 @@ class RestorePlan:
 
     ``sources`` are the copies that hold the snapshot, best first. If ``direct``, restic reads the first itself; if
     ``united``, what that cannot give, or all of it, comes from all that were reached (``present``) together.
+    In place, ``parts`` say what goes where, and ``changes`` what that changes.
     """
 
     request: RestoreRequest
@@ -479,6 +516,8 @@ class RestorePlan:
     files: int
     bytes: int
     free: int
+    parts: tuple[Part, ...] = ()
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -594,6 +633,11 @@ class PrunePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedRepository:
+    """What became of one repository: ``snapshots`` and ``objects`` removed from one copy, which freed ``bytes`` there.
+
+    ``copies`` is how many objects each copy removed that it had kept before, ``retained`` how many it still keeps.
+    """
+
     repository: str
     outcome: Outcome
     snapshots: int = 0

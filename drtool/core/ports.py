@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from drtool.core.media import Medium
 from drtool.core.model import (
     BackupSummary,
+    Changes,
     CheckSummary,
     ClockSeen,
     Event,
@@ -19,6 +20,7 @@ from drtool.core.model import (
     LockSettings,
     Loss,
     Marker,
+    Part,
     Pruning,
     Reading,
     RestoreSummary,
@@ -208,10 +210,11 @@ class Restic(Protocol):
     def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
         """The snapshots with this tag, or all, oldest first."""
 
-    def restore(
-        self, place: Place, snapshot: str, target: Path, *, include: Sequence[str], watch: Watch
-    ) -> RestoreSummary:
+    def restore(self, place: Place, snapshot: str, part: Part, *, watch: Watch) -> RestoreSummary:
         """Restore and verify. Repeating it, from this place or another, completes what is not there yet."""
+
+    def preview(self, place: Place, snapshot: str, part: Part) -> Changes:
+        """What a restore over what is there would change. Writes nothing."""
 
     def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         """What a restore would bring. Writes nothing."""

@@ -51,18 +51,20 @@ def judge_retention(snapshots: Sequence[Snapshot], rules: Rules | None, *, held:
     """Each snapshot of one dataset, newest first, with every reason for which it stays.
 
     Without rules all stay. At least the newest stays, and the newest that has files in it. ``held`` are reasons by id.
+    A safety snapshot is no state to go back to, and stays as long as it is held.
     """
-    ordered = sorted(snapshots, key=lambda one: (one.time, one.id), reverse=True)
+    every = sorted(snapshots, key=lambda one: (one.time, one.id), reverse=True)
+    ordered = [one for one in every if not one.safety]
     reasons: dict[str, list[str]] = defaultdict(list)
     for name, one in _kept_by_rules(ordered, rules) if rules else (("no retention is set", one) for one in ordered):
         reasons[one.id].append(name)
     for one in {one.id: one for one in (*ordered[:1], *_newest_with_files(ordered))}.values():
         if not reasons[one.id]:
             reasons[one.id].append("the newest")
-    for one in ordered:
+    for one in every:
         if one.id in held:
             reasons[one.id].append(held[one.id])
-    return tuple(Kept(snapshot=one, reasons=tuple(reasons[one.id])) for one in ordered)
+    return tuple(Kept(snapshot=one, reasons=tuple(reasons[one.id])) for one in every)
 
 
 def _kept_by_rules(ordered: Sequence[Snapshot], rules: Rules) -> Iterable[tuple[str, Snapshot]]:

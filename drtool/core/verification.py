@@ -21,11 +21,11 @@ def choose_share(
     """The objects to read now, those unread for longest first.
 
     All that would be overdue before the next check, which comes in ``every``; and as many more as the time since the
-    last reading asks for, so that no night has to read everything.
+    last reading asks for, so that no check has to read everything, and one may be missed.
     """
     last = max((one.at for one in readings.values() if one.at), default=None)
     elapsed = now - last if last else every
-    share = total(held) * min(1.0, max(0.0, elapsed / within))
+    share = total(held) * min(1.0, max(0.0, elapsed / max(within - every, every)))
     chosen: list[str] = []
     size = 0
     for key in sorted(held, key=lambda key: (_seen(key, readings, now), key)):

@@ -182,7 +182,7 @@ def _dataset(
 
 def _holding(copy: str, own: Sequence[Snapshot], stock: Stock, dataset: Dataset, now: datetime) -> Holding:
     held = stock.present.get(copy, {})
-    there = worth_having([one for one in own if key_of_snapshot(one.id) in held])
+    there = worth_having([one for one in own if key_of_snapshot(one.id) in held and not one.safety])
     newest = max(there, key=lambda one: one.time, default=None)
     age = now - newest.time if newest else None
     return Holding(copy=copy, newest=newest, age=age, fresh=age is not None and age <= dataset.rpo)

@@ -33,9 +33,10 @@ from drtool.flows.take_stock import Stock, require_one, take_stock
 from drtool.flows.write import Writing, failed
 
 
-def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: float) -> RunOutcome:
+def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: float, safety: bool = False) -> RunOutcome:
     """Back up the named datasets into their repositories, and bring every copy up to date.
 
+    For ``safety``, before a restore in place, one copy will do: the next run brings it to the others.
     One repository's trouble does not stop the next. Raises only what stops all of them.
     """
     run, start = uuid.uuid4().hex, outside.clock.monotonic()
@@ -48,7 +49,9 @@ def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: flo
         wanted = [name for name in names if estate.datasets[name].repository == repository]
         try:
             with outside.locks.hold(repository, run=run, wait=wait):
-                done = _RepositoryRun(run=run, name=repository, estate=estate, outside=outside).back_up(wanted)
+                done = _RepositoryRun(run=run, name=repository, estate=estate, outside=outside, safety=safety).back_up(
+                    wanted
+                )
             datasets += done[0]
             copies += done[1]
         except DrtoolError as error:
@@ -101,6 +104,7 @@ class _RepositoryRun:
     name: str
     estate: Estate
     outside: Outside
+    safety: bool = False
 
     def back_up(self, names: Sequence[str]) -> tuple[list[DatasetOutcome], list[CopyOutcome]]:
         copies = self.outside.copies[self.name]
@@ -133,6 +137,7 @@ class _RepositoryRun:
                 recorded=recorded,
                 catalog=self.outside.evidence.catalog(self.name),
                 unfinished=unfinished,
+                safety=self.safety,
             )
             self.outside.evidence.record_unfinished(self.name, True)
             outcomes = writing.write(names)
@@ -199,7 +204,10 @@ class _RepositoryRun:
             {"writers": [copy.name for copy in writing.writers], "copies": _states(writing.stock)},
         )
         settled = writing.replication.settle(
-            replace(writing.stock, facts=facts), writing.recorded, removed=frozenset(writing.accepted)
+            replace(writing.stock, facts=facts),
+            writing.recorded,
+            targets=frozenset(copy.name for copy in writing.writers) if self.safety else None,
+            removed=frozenset(writing.accepted),
         )
         stored = {name: len(keys) for name, keys in writing.replication.ledger.stored.items()}
         self._record("replication.finished", {"stored": stored, "unhealable": len(settled.plan.unhealable)})

@@ -11,23 +11,21 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from drtool.core.model import Check, CheckOutcome, Outcome, Reading, Verdict, Verified
-from drtool.core.objects import Inventory, agreeing, by_kind, plan_replication
+from drtool.core.objects import agreeing, by_kind, plan_replication
 from drtool.core.ports import Copy, Progress
 from drtool.core.verification import choose_share, covered, is_due
 from drtool.documents.estate import Estate
-from drtool.errors import CopyTrouble, DrtoolError, ObjectAltered, ObjectMissing
+from drtool.errors import DrtoolError
 from drtool.flows.outside import Outside
-from drtool.flows.take_stock import Stock, expected_digest, require_one, take_stock
+from drtool.flows.take_stock import Stock, require_one, take_stock
+from drtool.flows.verify import Verification, gather, is_gone, verify
 
-BATCH = 64  # objects whose reading is recorded at once: so much is read again after a kill
 ASKING = 8  # requests under way at once where only checksums are asked for
-
-Ask = Callable[[Copy, str], str | None]
 
 
 def check(
@@ -60,17 +58,6 @@ def _weigh(verdicts: Collection[Verdict]) -> Outcome:
     if Verdict.FAIL in verdicts:
         return Outcome.FAILED
     return Outcome.INCOMPLETE if Verdict.UNKNOWN in verdicts else Outcome.DONE
-
-
-@dataclass(slots=True)
-class _Read:
-    """What a reading of many objects came to."""
-
-    intact: list[str] = field(default_factory=list)
-    altered: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
-    silent: int = 0  # objects of which the server keeps no checksum
-    trouble: CopyTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +100,7 @@ class _Checking:
             if not facts.reached:
                 yield self._say("L0", copy, Verdict.UNKNOWN, facts.reason, facts.hint)
             elif damage:
-                self._doubt(copy, damage)
+                self._doubt(copy, damage, altered=plan.altered.get(copy.name, frozenset()))
                 yield self._say("L0", copy, Verdict.FAIL, f"{len(damage)} objects are lost or altered", "drtool heal")
             elif not agrees[copy.name]:
                 yield self._say("L0", copy, Verdict.WARN, "it is behind the other copies", "drtool backup")
@@ -130,14 +117,11 @@ class _Checking:
         if copy.local or not self._is_due(copy, "L1") or not held:
             return []
         self.outside.show.phase(f"asking {copy.name} for its checksums")
-        read = _Read()
-        with ThreadPoolExecutor(ASKING, thread_name_prefix="ask") as pool:
-            for batch in _batches(sorted(held)):
-                self._read_batch(
-                    pool, copy, batch, stock.config_sha256, lambda copy, key: copy.stored_digest(key), read
-                )
-                if read.trouble or read.silent == len(batch):
-                    break  # a server that keeps no checksum of one batch keeps none
+        read = Verification()
+        for batch, found in verify(copy.stored_digest, sorted(held), stock.config_sha256, workers=ASKING):
+            gather(read, found)
+            if found.silent == len(batch):
+                break  # a server that keeps no checksum of one batch keeps none
         if read.silent and not read.intact and not read.altered:
             return []
         if bad := self._bad("L1", copy, read):
@@ -166,7 +150,7 @@ class _Checking:
         share = sorted(held) if self.full else choose_share(held, readings, now=now, within=within)
         total.add(sum(held[key] for key in share))
         self.outside.show.phase(f"reading {len(share)} objects of {copy.name}")
-        read = self._read(copy, share, held, stock.config_sha256, readings, total)
+        read = self._read(copy, share, stock, readings, total)
         coverage = covered(held, readings, now=self.outside.clock.now(), within=within)
         if bad := self._bad("L2", copy, read):
             return bad
@@ -183,53 +167,26 @@ class _Checking:
         return self._say("L2", copy, Verdict.PASS, reason)
 
     def _read(
-        self, copy: Copy, share: Sequence[str], held: Inventory, config_sha256: str,
-        readings: dict[str, Reading], total: _Total,
-    ) -> _Read:  # fmt: skip
-        read = _Read()
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read") as pool:
-            for batch in _batches(share):
-                before = len(read.intact)
-                self._read_batch(pool, copy, batch, config_sha256, lambda copy, key: copy.digest(key), read)
-                at = self.outside.clock.now()
-                fresh = {key: Reading(since=readings[key].since, at=at) for key in read.intact[before:]}
-                readings |= fresh
-                self.outside.evidence.record_readings(self.repository, copy.name, fresh)
-                total.did(sum(held[key] for key in batch))
-                if read.trouble:
-                    break
+        self, copy: Copy, share: Sequence[str], stock: Stock, readings: dict[str, Reading], total: _Total
+    ) -> Verification:
+        """What was read is recorded as it goes: a kill costs one batch."""
+        read, held = Verification(), stock.present[copy.name]
+        for batch, found in verify(copy.digest, share, stock.config_sha256, workers=os.cpu_count() or 1):
+            gather(read, found)
+            at = self.outside.clock.now()
+            fresh = {key: Reading(since=readings[key].since, at=at) for key in found.intact}
+            readings |= fresh
+            self.outside.evidence.record_readings(self.repository, copy.name, fresh)
+            total.did(sum(held[key] for key in batch))
         return read
 
-    def _read_batch(
-        self, pool: ThreadPoolExecutor, copy: Copy, batch: Sequence[str], config_sha256: str, ask: Ask, read: _Read
-    ) -> None:
-        def one(key: str) -> str | DrtoolError | None:
-            try:
-                return ask(copy, key)
-            except (ObjectMissing, ObjectAltered, CopyTrouble) as error:
-                return error
-
-        for key, answer in zip(batch, pool.map(one, batch), strict=True):
-            if isinstance(answer, CopyTrouble):
-                read.trouble = answer
-            elif isinstance(answer, ObjectMissing):
-                read.missing.add(key)
-            elif answer is None:
-                read.silent += 1
-            elif isinstance(answer, ObjectAltered) or answer != expected_digest(key, config_sha256):
-                read.altered.add(key)
-            else:
-                read.intact.append(key)
-
-    def _bad(self, level: str, copy: Copy, read: _Read) -> Check | None:
+    def _bad(self, level: str, copy: Copy, read: Verification) -> Check | None:
         """What is wrong with the copy. What is gone was perhaps removed meanwhile, so the copy is asked again."""
         trouble = read.trouble
-        still = set[str]()
-        if read.missing and not trouble:
-            removed = self.outside.evidence.removed(self.repository)
-            still = {key for key in read.missing if key not in removed} - copy.inventory()[0].keys()
+        removed = self.outside.evidence.removed(self.repository)
+        still = set() if trouble else is_gone(copy, read.missing - removed.keys())
         if bad := read.altered | still:
-            self._doubt(copy, bad)
+            self._doubt(copy, bad, altered=bad)
             reason = f"{len(read.altered)} objects are altered, {len(still)} lost, such as {min(bad)}"
             return self._say(level, copy, Verdict.FAIL, reason, "drtool heal")
         if trouble:
@@ -276,10 +233,12 @@ class _Checking:
         verified = self.outside.evidence.verified(self.repository, copy.name)
         return not self.due or is_due(_last(verified, level), now=self.outside.clock.now())
 
-    def _doubt(self, copy: Copy, keys: Collection[str]) -> None:
-        """Recorded as damage, so that the next heal or backup reads these again and heals them."""
-        self._record("anomaly.damage", {"copy": copy.name, "objects": by_kind(keys)})
-        self.outside.evidence.doubt(self.repository, copy.name, keys)
+    def _doubt(self, copy: Copy, damage: Collection[str], *, altered: Collection[str]) -> None:
+        """Recorded as damage, so that the next heal or backup reads these again, and heals them."""
+        evidence = self.outside.evidence
+        self._record("anomaly.damage", {"copy": copy.name, "objects": by_kind(damage)})
+        evidence.doubt(self.repository, copy.name, altered)
+        evidence.record_readings(self.repository, copy.name, {}, gone=damage)
 
     def _say(self, level: str, copy: Copy, verdict: Verdict, reason: str, hint: str = "") -> Check:
         return Check(check=level, subject=f"{self.repository}/{copy.name}", verdict=verdict, reason=reason, hint=hint)
@@ -306,10 +265,6 @@ class _Total:
 
 def _last(verified: Sequence[Verified], level: str) -> Any:
     return next((one.at for one in verified if one.level == level), None)
-
-
-def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (keys[begin : begin + BATCH] for begin in range(0, len(keys), BATCH))
 
 
 def _percent(part: int, whole: int) -> str:

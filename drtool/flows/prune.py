@@ -23,7 +23,7 @@ from drtool.core.model import (
     Snapshot,
     worst,
 )
-from drtool.core.objects import KINDS, Inventory, agreeing, by_kind, key_of_snapshot, kind_of, plan_replication
+from drtool.core.objects import EMPTY, KINDS, agreeing, by_kind, key_of_snapshot, kind_of, plan_replication, total
 from drtool.core.ports import Copy
 from drtool.core.retention import ahead_of, freezing, held_snapshots, judge_retention, see_clock
 from drtool.documents.estate import Copy as CopyDocument
@@ -178,7 +178,7 @@ class _Pruning:
     def prune(self, stock: Stock) -> PrunedRepository:
         going = frozenset(one.id for one in self.plan.going)
         self._record("prune.started", {"copy": self.plan.copy, "snapshots": sorted(going), "by": self.outside.operator})
-        gone: Inventory = {}
+        size, gone = total(stock.present[self.plan.copy]), frozenset[str]()
         if going:
             gone = self._remove_snapshots(stock, going)
         stock = self._replicate()
@@ -187,7 +187,8 @@ class _Pruning:
         for name, held in final.present.items():
             self.outside.evidence.record(self._name, name, held)
         self._forget_removed(final)
-        done = self._outcome(stock, final, going, gone)
+        freed = size - total(final.present.get(self.plan.copy, EMPTY))
+        done = replace(self._outcome(stock, final, going), objects=len(gone), bytes=freed)
         self._record(
             "prune.finished",
             {"snapshots": done.snapshots, "objects": done.objects, "bytes": done.bytes, "copies": dict(done.copies),
@@ -195,8 +196,8 @@ class _Pruning:
         )  # fmt: skip
         return done
 
-    def _remove_snapshots(self, stock: Stock, going: frozenset[str]) -> Inventory:
-        """By restic, from one copy; what is gone then, with sizes."""
+    def _remove_snapshots(self, stock: Stock, going: frozenset[str]) -> frozenset[str]:
+        """By restic, from one copy; what is gone then."""
         copy = next(copy for copy in self._copies if copy.name == self.plan.copy)
         restic = self.outside.restic(self._name)
         copy.check_room()
@@ -207,8 +208,7 @@ class _Pruning:
         self.outside.evidence.record_pruning(self._name, Pruning(copy=copy.name, snapshots=going))
         self.outside.show.phase(f"removing {len(going)} snapshots from {copy.name}")
         restic.forget(copy, going)
-        removed = finish_pruning(self._name, self.run, self.outside)
-        return {key: stock.present[copy.name].get(key, 0) for key in removed}
+        return finish_pruning(self._name, self.run, self.outside)
 
     def _replicate(self) -> Stock:
         """What restic packed anew goes to the other copies, before anything is removed there."""
@@ -239,7 +239,7 @@ class _Pruning:
             removed = self.outside.evidence.removed(self._name)
             self.outside.evidence.forget_removed(self._name, [key for key in removed if key not in retained])
 
-    def _outcome(self, before: Stock, final: Stock, going: frozenset[str], gone: Inventory) -> PrunedRepository:
+    def _outcome(self, before: Stock, final: Stock, going: frozenset[str]) -> PrunedRepository:
         left = [key for key in map(key_of_snapshot, going) if any(key in held for held in final.present.values())]
         overdue = _due(self.estate, self._name, final, self.outside)
         differing = [name for name, agrees in agreeing(final.present).items() if not agrees]
@@ -255,8 +255,6 @@ class _Pruning:
             repository=self._name,
             outcome=Outcome.INCOMPLETE if reason else Outcome.DONE,
             snapshots=len(going) - len(left),
-            objects=len(gone),
-            bytes=sum(gone.values()),
             copies={
                 name: len(before.facts[name].retained) - len(facts.retained) for name, facts in final.facts.items()
             },
@@ -297,7 +295,7 @@ def finish_pruning(repository: str, run: str, outside: Outside) -> frozenset[str
     stock = take_stock(repository, copies, evidence, fully=False)
     if pending.copy not in stock.present:
         return frozenset()  # it can only be told once the copy is back
-    gone = evidence.recorded(repository).get(pending.copy, {}).keys() - stock.present[pending.copy].keys()
+    gone = evidence.recorded(repository).get(pending.copy, EMPTY).keys() - stock.present[pending.copy].keys()
     asked_for = frozenset(map(key_of_snapshot, pending.snapshots))
     unasked = [key for key in gone if kind_of(key) not in ("data", "index") and key not in asked_for]
     errors = outside.restic(repository).check(copies[0]).errors if gone and not unasked else ()

@@ -12,7 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drtool.core.model import Outcome, RestoreOutcome, RestorePlan, RestoreRequest, RestoreSummary, Snapshot, Taken
+from drtool.core.model import (
+    Outcome,
+    Part,
+    RestoreOutcome,
+    RestorePlan,
+    RestoreRequest,
+    RestoreSummary,
+    Snapshot,
+    Taken,
+)
 from drtool.core.objects import agreeing, plan_replication
 from drtool.core.ports import Copy, Place
 from drtool.core.selection import choose_snapshot, holders, rank_copies
@@ -62,7 +71,7 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     )
     sources = _sources(repository, snapshot, stock, outside)
     files, size = snapshot.files, snapshot.bytes
-    if request.include:
+    if request.include and not request.in_place:
         would = _size_of_part(repository, sources, snapshot, request.include, outside)
         files, size = would.files + would.kept_files, would.bytes + would.kept_bytes
         if not files:
@@ -83,7 +92,8 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
         bytes=size,
         free=_free(request.target),
     )
-    _check_target(plan)
+    if not request.in_place:
+        _check_target(plan)
     return plan
 
 
@@ -94,7 +104,7 @@ def _size_of_part(
     trouble: DrtoolError = NoSnapshot("no copy holds it")
     for name in sources:
         try:
-            copy = _named(outside.copies[repository], name)
+            copy = named_copy(outside.copies[repository], name)
             return outside.restic(repository).restore_size(copy, snapshot.id, include=include)
         except FAILURES as error:
             trouble = error
@@ -153,6 +163,8 @@ class _Brought:
 
 
 def _bring(plan: RestorePlan, run: str, outside: Outside) -> _Brought:
+    if plan.request.in_place:
+        return _directly_or_united(plan, run, plan.request.target, outside)
     if _complete(plan).exists():
         _finish(_complete(plan), plan.request.target)
         kept = RestoreSummary(kept_files=plan.files, kept_bytes=plan.bytes)
@@ -175,7 +187,7 @@ def _directly_or_united(plan: RestorePlan, run: str, target: Path, outside: Outs
         name = plan.sources[0]
         outside.show.phase(f"restoring {plan.request.dataset} from {name}")
         try:
-            part = _from(plan, _named(outside.copies[plan.repository], name), target, outside)
+            part = _from(plan, named_copy(outside.copies[plan.repository], name), target, outside)
         except FAILURES as error:
             trouble: DrtoolError = error
         else:
@@ -192,7 +204,7 @@ def _directly_or_united(plan: RestorePlan, run: str, target: Path, outside: Outs
 
 def _united(plan: RestorePlan, run: str, target: Path, before: Mapping[str, Taken], outside: Outside) -> _Brought:
     names = [*plan.sources, *(name for name in plan.present if name not in plan.sources)]
-    copies = [_named(outside.copies[plan.repository], name) for name in names]
+    copies = [named_copy(outside.copies[plan.repository], name) for name in names]
     with outside.union(copies, plan.present, plan.config_sha256) as union:
         try:
             part = _from(plan, union, target, outside)
@@ -216,9 +228,19 @@ def _report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str
 
 
 def _from(plan: RestorePlan, place: Place, target: Path, outside: Outside) -> RestoreSummary:
-    return outside.restic(plan.repository).restore(
-        place, plan.snapshot.id, target, include=plan.request.include, watch=outside.show.progress
-    )
+    """All parts, one after another; what they came to together."""
+    done = RestoreSummary()
+    for part in plan.parts or (Part(target=target, include=plan.request.include),):
+        one = outside.restic(plan.repository).restore(place, plan.snapshot.id, part, watch=outside.show.progress)
+        done = RestoreSummary(
+            files=done.files + one.files,
+            bytes=done.bytes + one.bytes,
+            kept_files=done.kept_files + one.kept_files,
+            kept_bytes=done.kept_bytes + one.kept_bytes,
+            complete=done.complete and one.complete,
+            reason=done.reason or one.reason,
+        )
+    return done
 
 
 def _not_everything(where: str, part: RestoreSummary) -> ResticFailed:
@@ -337,7 +359,7 @@ def _gigabytes(size: int) -> str:
 def _stock(repository: str, request: RestoreRequest, outside: Outside) -> Stock:
     copies = outside.copies[repository]
     if request.copy:
-        copies = (_named(copies, request.copy),)
+        copies = (named_copy(copies, request.copy),)
     recorded = outside.evidence.recorded(repository)
     stock = take_stock(repository, copies, outside.evidence, fully=False)
     require_one(repository, stock, recorded)
@@ -362,12 +384,12 @@ def _worth_trying_alone(sources: Sequence[str], repository: str, stock: Stock, o
     """
     if len(stock.present) < 2:
         return True
-    best = _named(outside.copies[repository], sources[0])
+    best = named_copy(outside.copies[repository], sources[0])
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository))
     return not plan.lost.get(best.name) and (best.local or len(sources) < 2)
 
 
-def _named(copies: Sequence[Copy], name: str) -> Copy:
+def named_copy(copies: Sequence[Copy], name: str) -> Copy:
     for copy in copies:
         if copy.name == name:
             return copy

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from drtool.core.model import ESTATE, BackupSummary, DatasetOutcome, Outcome, Snapshot
+from drtool.core.model import ESTATE, SAFETY, BackupSummary, DatasetOutcome, Outcome, Snapshot
 from drtool.core.objects import EMPTY, Inventory, Plan, digest_of, key_of_snapshot, kind_of
 from drtool.core.ports import Copy, Progress, Restic, Source
 from drtool.documents.estate import CommandSource, Estate, FileSource, SqliteSource
@@ -36,6 +36,7 @@ class Writing:
     recorded: Mapping[str, Inventory]
     catalog: Sequence[Snapshot]
     unfinished: bool = False
+    safety: bool = False  # only what lies there now, and only into one copy: there is no time for more
     writers: list[Copy] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     parents: dict[str, Snapshot] = field(default_factory=dict)
@@ -45,15 +46,16 @@ class Writing:
     def write(self, names: Sequence[str]) -> list[DatasetOutcome]:
         """Every dataset once, and the estate's own documents where they changed."""
         outcomes: dict[str, DatasetOutcome] = {}
-        pending = [*names, ESTATE]
+        wanted = list(names) if self.safety else [*names, ESTATE]
+        pending = wanted
         for copy in self._healthy_copies():
             self.writers.append(copy)
-            with self.replication.streaming(copy, lambda: self.stock.present):
+            with self.replication.streaming(copy, lambda: () if self.safety else self.stock.present):
                 pending = self._write_to(copy, pending, outcomes)
             if not pending:
                 break
         trouble = self._why_none()
-        return [outcomes.get(name) or failed(name, trouble) for name in (*names, ESTATE)]
+        return [outcomes.get(name) or failed(name, trouble) for name in wanted]
 
     def _write_to(self, copy: Copy, pending: Sequence[str], outcomes: dict[str, DatasetOutcome]) -> list[str]:
         """What is still pending when the copy breaks; nothing, if it holds out.
@@ -62,11 +64,11 @@ class Writing:
         """
         left = list(pending)
         with ThreadPoolExecutor(1, thread_name_prefix="estate") as pool:
-            documents = pool.submit(self._dataset, copy, ESTATE)
+            documents = pool.submit(self._dataset, copy, ESTATE) if ESTATE in pending else None
             try:
                 for name in pending:
                     self.outside.show.phase(f"backing up {name} to {copy.name}")
-                    outcomes[name] = documents.result() if name == ESTATE else self._dataset(copy, name)
+                    outcomes[name] = documents.result() if documents and name == ESTATE else self._dataset(copy, name)
                     left.remove(name)
             except CopyTrouble as trouble:
                 self.outside.show.note(f"{trouble.message}; going on with the next copy")
@@ -89,7 +91,7 @@ class Writing:
         return outcome
 
     def _snapshot(self, copy: Copy, name: str, source: Source) -> DatasetOutcome:
-        tags = ["drtool", f"dataset:{name}", f"run:{self.run}"]
+        tags = ["drtool", f"dataset:{name}", f"run:{self.run}", *([SAFETY] if self.safety else [])]
         if name == ESTATE:
             tags.append(documents := _documents_tag(source.paths))
             if known := self._already(documents):

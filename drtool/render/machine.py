@@ -139,6 +139,7 @@ def snapshots_document(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> Docum
                 "files": one.files,
                 "bytes": one.bytes,
                 "copies": list(copies),
+                "safety": one.safety,
             }
             for one, copies in found
         ]
@@ -160,7 +161,7 @@ def restore_document(outcome: RestoreOutcome) -> Document:
         "taken_from": {copy: {"objects": one.objects, "bytes": one.bytes} for copy, one in outcome.taken_from.items()},
         "damage": {copy: sorted(keys) for copy, keys in outcome.damage.items()},
         "outcome": outcome.outcome,
-    }
+    } | ({"safety": outcome.safety, "undo": outcome.undo} if outcome.safety else {})
 
 
 def plan_document(plan: RestorePlan) -> Document:
@@ -174,7 +175,7 @@ def plan_document(plan: RestorePlan) -> Document:
         "files": plan.files,
         "bytes": plan.bytes,
         "free": plan.free,
-    }
+    } | ({"changes": asdict(plan.changes)} if plan.changes else {})
 
 
 def verdict_document(verdict: ChainVerdict) -> Document:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from drtool.core.media import Medium
 from drtool.core.model import (
+    Changes,
     CheckOutcome,
     CopyOutcome,
     CopyStatus,
@@ -40,6 +41,7 @@ from drtool.render.show import printable
 COLOURS = {
     "done": "green", "healthy": "green", "pass": "green",
     "incomplete": "yellow", "behind": "yellow", "warn": "yellow", "unknown": "yellow",
+    "added": "green", "altered": "yellow", "deleted": "red",
     "failed": "red", "damaged": "red", "absent": "red", "fail": "red",
 }  # fmt: skip
 
@@ -178,7 +180,7 @@ def show_snapshots(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> None:
     table = _table("dataset", "snapshot", "time (UTC)", ">files", ">size", "copies")
     for one, copies in found:
         table.add_row(
-            escape(one.dataset or "-"),
+            escape(one.dataset or "-") + (" (before a restore)" if one.safety else ""),
             one.id[:12],
             _time(one.time),
             f"{one.files:,}",
@@ -198,6 +200,8 @@ def show_restore(outcome: RestoreOutcome) -> None:
         f" ({_size(outcome.bytes / seconds)}/s), all of it verified, taken from {escape(sources or outcome.source)}",
         highlight=False,
     )
+    if outcome.undo:
+        say(f"what was there before is saved; undo by: {outcome.undo}")
 
 
 def show_restore_plan(plan: RestorePlan) -> None:
@@ -206,6 +210,22 @@ def show_restore_plan(plan: RestorePlan) -> None:
         f" (snapshot {plan.snapshot.id[:12]}) into {escape(str(plan.request.target))}\n"
         f"from {escape(_ways(plan))}: {plan.files:,} files, {_size(plan.bytes)};"
         f" {_size(plan.free)} are free",
+        highlight=False,
+    )
+    if plan.changes:
+        _show_changes(plan.changes)
+
+
+def _show_changes(changes: Changes) -> None:
+    console = _console()
+    for kind, path in changes.examples:
+        console.print(f"  {_coloured(kind)} {escape(path)}", highlight=False)
+    shown, all_ = len(changes.examples), changes.added + changes.altered + changes.deleted
+    if all_ > shown:
+        console.print(f"  and {all_ - shown:,} more", highlight=False)
+    console.print(
+        f"{changes.added:,} files come back, {changes.altered:,} are set right, {changes.deleted:,} are deleted,"
+        f" {changes.unchanged:,} are as they should be",
         highlight=False,
     )
 

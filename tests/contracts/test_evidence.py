@@ -18,7 +18,7 @@ import pytest
 
 from drtool.adapters.evidence_store import EvidenceStore
 from drtool.adapters.state import SystemClock
-from drtool.core.model import LockMode, Snapshot, UploadVerification, Verified
+from drtool.core.model import ClockSeen, LockMode, Pruning, Reading, Snapshot, UploadVerification, Verified
 from drtool.errors import DrtoolError
 
 ROOT = Path(__file__).parents[2]
@@ -294,10 +294,49 @@ def test_snapshots_come_back_as_recorded_and_oldest_first(store: EvidenceStore) 
     assert store.catalog("main") == (two[1], two[0])
 
 
-def test_a_verification_comes_back_as_recorded(store: EvidenceStore) -> None:
-    assert store.verified("main", "disk") is None
-    store.record_verified("main", "disk", Verified(level="L0", at=MOMENT))
-    assert store.verified("main", "disk") == Verified(level="L0", at=MOMENT)
+def test_of_each_level_the_last_verification_comes_back(store: EvidenceStore) -> None:
+    assert store.verified("main", "disk") == ()
+    for level, days in (("L2", 0), ("L0", 1), ("L0", 2)):
+        store.record_verified("main", "disk", Verified(level=level, at=MOMENT + timedelta(days=days)))
+    assert store.verified("main", "disk") == (
+        Verified(level="L0", at=MOMENT + timedelta(days=2)),
+        Verified(level="L2", at=MOMENT),
+    )
+
+
+def test_readings_come_back_as_recorded_and_what_is_gone_is_forgotten(store: EvidenceStore) -> None:
+    readings = {"a": Reading(since=MOMENT), "b": Reading(since=MOMENT, at=MOMENT + timedelta(days=1))}
+    store.record_readings("main", "disk", readings)
+    assert store.readings("main", "disk") == readings
+    store.record_readings("main", "disk", {"a": readings["b"]}, gone=["b", "never"])
+    assert store.readings("main", "disk") == {"a": readings["b"]}
+    assert store.readings("main", "offsite") == {}
+
+
+def test_what_was_removed_is_recorded_as_held_by_no_copy(store: EvidenceStore) -> None:
+    store.record("main", "disk", {"a": 1, "b": 2})
+    store.record_removed("main", ["a"], MOMENT)
+    assert store.removed("main") == {"a": MOMENT}
+    assert store.recorded("main") == {"disk": {"b": 2}}
+    store.record_removed("main", ["a"], MOMENT + timedelta(days=1))
+    assert store.removed("main") == {"a": MOMENT}, "it was removed when it first was"
+    store.forget_removed("main", ["a", "never"])
+    assert store.removed("main") == {}
+
+
+def test_a_removal_under_way_is_known_until_it_ends(store: EvidenceStore) -> None:
+    assert store.pruning("main") is None
+    store.record_pruning("main", Pruning(copy="disk", snapshots=frozenset({"a", "b"})))
+    assert store.pruning("main") == Pruning(copy="disk", snapshots=frozenset({"a", "b"}))
+    store.record_pruning("main", None)
+    assert store.pruning("main") is None
+
+
+def test_the_clock_comes_back_as_seen(store: EvidenceStore) -> None:
+    assert store.clock_seen() is None
+    seen = ClockSeen(at=MOMENT, boot="b", running=1.5, trouble="it jumped")
+    store.record_clock(seen)
+    assert store.clock_seen() == seen
 
 
 def test_how_uploads_are_verified_comes_back_as_recorded(store: EvidenceStore) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.shop import Shop, change, fill
+from tests.end_to_end.website.stack import Site, build, copied
 from tests.servers import Rclone
 
 
@@ -59,3 +62,26 @@ def grown(template: Shop, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
     shop.write()
     yield shop
     shop.close()
+
+
+@pytest.fixture(scope="session")
+def built_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real site, built by whichever worker comes first. It is only copied."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "site"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            build(folder)
+    return folder
+
+
+@pytest.fixture
+def site(built_site: Path) -> Iterator[Site]:
+    """A real site that runs, to do with as one likes."""
+    site = copied(built_site)
+    try:
+        site.start()
+        yield site
+    finally:
+        site.destroy()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.shop import Shop, assert_same_tree, change, fill, wait_until
+from tests.end_to_end.shop import Shop, assert_same_tree, change, fill, flip, wait_until
 from tests.end_to_end.slowline import SlowLine
 from tests.servers import Rclone
 
@@ -124,3 +124,81 @@ def _shop(tmp_path: Path) -> Shop:
     shop.add_files()
     shop.add_directory("disk")
     return shop
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_prune_is_finished_or_undone_by_the_next_run(grown: Shop, seed: int) -> None:
+    """By turns, a backup or another prune comes next. Whatever stays restores."""
+    rng = random.Random(3000 + seed)
+    grown.datasets["files"]["retention"] = {"last": 2}
+    grown.write()
+    usual, killed = 3.0, 0
+    for moment in range(MOMENTS):
+        change(grown.source, seed * 100 + moment, megabytes=4)
+        grown.run("backup", code=0)
+        killed += grown.start("prune").kill_after(usual * rng.uniform(0.2, 0.95))
+        grown.assert_nobody_left()
+        grown.assert_sound("disk")  # as it was left
+        if moment % 2:
+            grown.run("backup", code=0)
+            grown.assert_equal_copies()
+        usual = grown.run("prune", code=0).seconds
+        grown.assert_whole()
+        grown.assert_restores("back")
+        assert len(grown.snapshots("disk")) == 2
+    kinds = [event["kind"] for event in grown.run("evidence", "show", "--last", "999", code=0).document["events"]]
+    assert "anomaly.damage" not in kinds, "what retention removed is no loss"
+    grown.assert_evidence()
+    assert killed >= MOMENTS // 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_heal_is_completed_by_the_next(grown: Shop, rclone: Rclone, seed: int) -> None:
+    """An empty disk is filled again over a slow line; each time it is killed a little further on."""
+    rng = random.Random(4000 + seed)
+    shutil.rmtree(grown.folders["disk"])
+    with SlowLine(rclone.endpoint, rate=6_000_000) as line:
+        direct, grown.copies["offsite"]["s3"]["endpoint"] = grown.copies["offsite"]["s3"]["endpoint"], line.endpoint
+        words: tuple[str, ...] = ("copies", "init", "--refill", "disk")
+        objects = 0
+        for _ in range(3):
+            carried = line.carried
+            running = grown.write().start(*words)
+            wait_until("something is fetched", lambda begin=carried: line.carried > begin + 500_000)
+            time.sleep(rng.uniform(0, 1.0))
+            running.kill_after(0)
+            grown.assert_nobody_left()
+            now = len(grown.names("disk"))
+            assert now >= objects, "what was fetched stays"
+            objects = now
+            if (grown.folders["disk"] / "drtool" / "copy.json").exists():
+                words = ("heal", "disk")
+    grown.copies["offsite"]["s3"]["endpoint"] = direct
+    grown.write().run(*words, code=0)
+    grown.assert_whole()
+    grown.run("check", "--full", code=0)
+    grown.assert_evidence()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_restore_from_all_copies_together_is_completed(grown: Shop, seed: int) -> None:
+    """Each copy alone is damaged, so that only the union can bring everything."""
+    rng = random.Random(5000 + seed)
+    first, second = grown.packs("disk")[:2]
+    flip(first)
+    flip(grown.folders["offsite"] / second.relative_to(grown.folders["disk"]))
+    shutil.rmtree(grown.state)
+    for moment in range(MOMENTS):
+        target = grown.folder / f"back-{moment}"
+        words = ("restore", "files", "--to", str(target))
+        running = grown.start(*words)
+        wait_until("it begins to write", target.exists)
+        time.sleep(rng.uniform(0, 1.5))
+        running.kill_after(0)
+        grown.assert_nobody_left()
+        answer = grown.run(*words)
+        over = answer.code == 2 and _shown(target) == [entry.name for entry in target.iterdir()]
+        assert answer.code == 0 or over, str(answer)
+        assert_same_tree(grown.source, grown.inside(target))
+        shutil.rmtree(target)
+    grown.assert_evidence()

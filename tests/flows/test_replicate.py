@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable
+from datetime import datetime
 
 import pytest
 
@@ -55,6 +56,9 @@ class Record:
 
     def recorded(self, repository: str) -> dict[str, dict[str, int]]:
         return self.held
+
+    def removed(self, repository: str) -> dict[str, datetime]:
+        return {}
 
 
 def settle(

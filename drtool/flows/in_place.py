@@ -1,0 +1,165 @@
+"""Restore where the data came from: show what changes, save what is there, restore, say how to undo it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from drtool.core.model import Changes, DatasetOutcome, Part, RestoreOutcome, RestorePlan, RestoreRequest
+from drtool.documents.estate import Estate, FileSource
+from drtool.errors import DrtoolError, SourceFailed, UsageError
+from drtool.flows.back_up import back_up
+from drtool.flows.hold import add_hold
+from drtool.flows.outside import Outside
+from drtool.flows.restore import FAILURES, SPARE, named_copy, plan_restore, restore
+
+SPECIAL = re.compile(r"([\\*?\[\]])")  # what restic's patterns take for more than itself
+NAMED = 20  # paths that are shown
+
+
+def plan_in_place(estate: Estate, request: RestoreRequest, outside: Outside) -> RestorePlan:
+    """Choose, and look what would change; nothing is written. Raises what stands in the way."""
+    if not isinstance(estate.datasets[request.dataset].source, FileSource):
+        raise UsageError(
+            f"dataset {request.dataset} is no dataset of files",
+            hint=f"drtool restore {request.dataset} --into DATABASE, or --to DIRECTORY",
+        )
+    plan = plan_restore(estate, request, outside)
+    parts = _parts(plan.snapshot.paths, request)
+    changes = _changes(replace(plan, parts=parts), outside)
+    _refuse_strangers(parts, changes)
+    plan = replace(
+        plan,
+        parts=parts,
+        changes=changes,
+        files=changes.added + changes.altered,
+        bytes=changes.bytes,
+        free=min(_free(part.target) for part in parts),
+    )
+    if plan.free < plan.bytes + SPARE:
+        raise UsageError(
+            f"there is room for {plan.free / 1e9:.2f} GB, and {plan.bytes / 1e9:.2f} GB are to be restored",
+            hint="make room, or restore a part by --include, or elsewhere by --to",
+        )
+    return plan
+
+
+def restore_in_place(estate: Estate, plan: RestorePlan, outside: Outside, *, wait: float) -> RestoreOutcome:
+    """Save what is there, under a hold; restore; say how to undo it.
+
+    Raises ``SourceFailed`` where the present state cannot be saved.
+    """
+    saved = _save(estate, plan, outside, wait=wait) if plan.request.safety else ""
+    outcome = restore(plan, outside)
+    if not saved:
+        return outcome
+    undo = ["drtool", "restore", plan.request.dataset, "--snapshot", saved[:16], "--in-place", "--delete"]
+    return replace(outcome, safety=saved, undo=shlex.join(undo))
+
+
+def _parts(paths: Sequence[str], request: RestoreRequest) -> tuple[Part, ...]:
+    """Each path from its parent folder, so that its own owner and mode come back too, and nothing beside it is met."""
+    chosen = [path for path in request.include if path.startswith("/")] if request.include else list(paths)
+    parts = [_part(PurePosixPath(path), request) for path in chosen]
+    patterns = tuple(path for path in request.include if not path.startswith("/"))
+    if patterns:
+        parts += [Part(folder=path, target=Path(path), include=patterns, delete=request.delete) for path in paths]
+    return tuple(parts)
+
+
+def _part(path: PurePosixPath, request: RestoreRequest) -> Part:
+    """The path itself is meant, whatever signs it has; only a given pattern may have some that mean more."""
+    name = path.name if request.include else SPECIAL.sub(r"\\\1", path.name)
+    return Part(folder=str(path.parent), target=Path(path.parent), include=(f"/{name}",), delete=request.delete)
+
+
+def _changes(plan: RestorePlan, outside: Outside) -> Changes:
+    """As told by the first copy that can tell, else by all together."""
+    outside.show.phase("looking what would change")
+    copies = outside.copies[plan.repository]
+    restic = outside.restic(plan.repository)
+    trouble: DrtoolError | None = None
+    for name in plan.sources:
+        try:
+            copy = named_copy(copies, name)
+            return _sum([restic.preview(copy, plan.snapshot.id, part) for part in plan.parts])
+        except FAILURES as error:
+            trouble = error
+    if not plan.united:
+        assert trouble is not None  # a plan has a source
+        raise trouble
+    every = [named_copy(copies, name) for name in plan.present]
+    with outside.union(every, plan.present, plan.config_sha256) as union:
+        return _sum([restic.preview(union, plan.snapshot.id, part) for part in plan.parts])
+
+
+def _sum(changes: Sequence[Changes]) -> Changes:
+    return Changes(
+        added=sum(one.added for one in changes),
+        altered=sum(one.altered for one in changes),
+        deleted=sum(one.deleted for one in changes),
+        unchanged=sum(one.unchanged for one in changes),
+        bytes=sum(one.bytes for one in changes),
+        examples=tuple(example for one in changes for example in one.examples)[:NAMED],
+        deletes=tuple(path for one in changes for path in one.deletes),
+    )
+
+
+def _refuse_strangers(parts: Sequence[Part], changes: Changes) -> None:
+    """restic has deleted what lay beside the restored path (restic issues 21819 and 21770): never here."""
+    inside = [
+        str(part.target / part.include[0].lstrip("/").replace("\\", "")) for part in parts if len(part.include) == 1
+    ]
+    whole = [str(part.target) for part in parts if len(part.include) != 1]
+    for path in changes.deletes:
+        if not any(path == place or path.startswith(f"{place}/") for place in (*inside, *whole)):
+            raise UsageError(
+                f"restic would delete {path}, which is no part of what is restored", hint="restore without --delete"
+            )
+
+
+def _save(estate: Estate, plan: RestorePlan, outside: Outside, *, wait: float) -> str:
+    """The id of a snapshot of what is there now, held; '' where there is nothing."""
+    source, name = estate.datasets[plan.request.dataset].source, plan.request.dataset
+    assert isinstance(source, FileSource)  # plan_in_place refuses others
+    if not any(_holds_anything(path) for path in source.paths):
+        outside.show.note("nothing is there that could be saved before")
+        return ""
+    outside.show.phase("saving what is there now")
+    try:
+        saved = back_up(estate, [name], outside, wait=wait, safety=True).datasets[0]
+        if saved.snapshot is None:
+            raise SourceFailed(saved.reason)
+    except DrtoolError as error:
+        raise SourceFailed(
+            f"what is there now could not be saved: {error.message}",
+            hint="restore elsewhere by --to; or, if it may be lost, with --no-safety",
+        ) from error
+    _hold(plan, saved, outside)
+    return saved.snapshot
+
+
+def _hold(plan: RestorePlan, saved: DatasetOutcome, outside: Outside) -> None:
+    assert saved.snapshot is not None
+    reason = f"what was there before the restore of {plan.request.dataset} in place"
+    add_hold(outside, saved.snapshot, repository=plan.repository, snapshot=saved.snapshot, reason=reason)
+    if saved.reason:
+        outside.show.note(f"what is there now was saved, but: {saved.reason}")
+
+
+def _holds_anything(path: Path) -> bool:
+    """Whether there is a file, a link, or a folder with something in it."""
+    if path.is_symlink() or not path.is_dir():
+        return os.path.lexists(path)
+    with os.scandir(path) as entries:
+        return any(True for _ in entries)
+
+
+def _free(path: Path) -> int:
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    return shutil.disk_usage(existing).free
