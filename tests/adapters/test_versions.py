@@ -215,6 +215,7 @@ def test_the_writer_can_do_its_work(house: House) -> None:
     assert copy.marker() == MARKER
     assert copy.inventory()[0] == {KEY: len(CONTENT)}
     assert copy.protect([KEY], datetime.now(UTC) + timedelta(days=9), LockMode.COMPLIANCE) == {KEY}
+    assert copy.protected_until([KEY]).keys() == {KEY}
     client = house.client("writer")
     client.put_object(**house.at("locks/one"), Body=b"restic's")
     client.delete_object(**house.at("locks/one"))
