@@ -5,25 +5,34 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import BinaryIO
 
 from drtool.adapters.marker import absent, altered, decode, encode
-from drtool.core.model import Marker, UploadVerification
-from drtool.core.objects import Inventory, is_key
+from drtool.core.model import LockMode, LockSettings, Marker, UploadVerification
+from drtool.core.objects import Inventory, digest_of, is_key
 from drtool.core.ports import Address
-from drtool.errors import CopyTrouble, ObjectMissing
+from drtool.errors import CopyRefused, CopyTrouble, ObjectMissing
 
 OWN = ("drtool", "data", "keys", "index", "snapshots", "locks")
 
 
 class MemoryCopy:
-    """See ``core.ports.Copy``. ``files`` is all that it holds; ``trouble``, once set, is what every act raises."""
+    """See ``core.ports.Copy``. ``files`` is all that is seen of it; ``trouble``, once set, is what every act raises.
 
-    def __init__(self, name: str, *, local: bool = True) -> None:
+    ``older``: what was removed or overwritten, oldest first, where the copy ``keeps`` versions.
+    """
+
+    def __init__(self, name: str, *, local: bool = True, keeps: bool = False, locking: bool = False) -> None:
         self.name, self.location, self.local = name, f"memory:{name}", local
         self.files: dict[str, bytes] = {}
+        self.keeps = keeps
+        self.older: dict[str, list[bytes]] = {}
+        self.locking, self.locked = locking, dict[str, tuple[datetime, LockMode]]()
+        self.asked: list[str] = []  # whose locks were asked for
+        self.protected: list[str] = []
         self.trouble: CopyTrouble | None = None
         self._seen: frozenset[str] | None = None
         self._lock = threading.Lock()
@@ -85,10 +94,46 @@ class MemoryCopy:
         self._files()
         with self._lock:
             for key in keys:
+                self._cover(key)
                 self.files.pop(key, None)
 
     def revive(self, keys: Collection[str]) -> frozenset[str]:
-        return frozenset()
+        self._files()
+        return frozenset(key for key in keys if self._revive(key))
+
+    def _revive(self, key: str) -> bool:
+        versions = [*self.older.get(key, ()), *([self.files[key]] if key in self.files else [])]
+        sound = [one for one in versions if hashlib.sha256(one).hexdigest() == self._expected(key)]
+        if self.keeps and sound:
+            self._store(key, sound[-1])
+        return self.keeps and bool(sound)
+
+    def _expected(self, key: str) -> str:
+        known = "drtool/copy.json" in self.files
+        return digest_of(key) or (self.marker().config_sha256 if known else "")
+
+    def _cover(self, key: str) -> None:
+        if self.keeps and key in self.files:
+            self.older.setdefault(key, []).append(self.files[key])
+
+    def lock_settings(self) -> LockSettings:
+        self._files()
+        return LockSettings(versioning=self.keeps or self.locking, object_lock=self.locking)
+
+    def protected_until(self, keys: Collection[str], mode: LockMode = LockMode.GOVERNANCE) -> Mapping[str, datetime]:
+        there = self._files()
+        self.asked += keys
+        found = {key: self.locked[key] for key in keys if key in self.locked and key in there}
+        return {key: until for key, (until, own) in found.items() if own.satisfies(mode)}
+
+    def protect(self, keys: Collection[str], until: datetime, mode: LockMode) -> frozenset[str]:
+        there = self._files()
+        if not self.locking:
+            raise CopyRefused(f"copy {self.name} locks nothing", copy=self.name)
+        done = frozenset(key for key in keys if key in there)
+        self.protected += sorted(done)
+        self.locked |= {key: max(self.locked.get(key, (until, mode)), (until, mode)) for key in done}
+        return done
 
     def probe(self) -> UploadVerification:
         self._files()
@@ -103,6 +148,7 @@ class MemoryCopy:
     def _store(self, name: str, content: bytes) -> None:
         self._files()
         with self._lock:
+            self._cover(name)
             self.files[name] = content
 
     def _files(self) -> dict[str, bytes]:

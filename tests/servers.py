@@ -12,16 +12,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from drtool.adapters.s3 import Credentials, Place, S3Copy
+from drtool.core.model import Immutability
 
 PROGRAMS = Path(sys.prefix) / "bin"
 KEY, SECRET = "drtool-test-key", "drtool-test-secret"
+ROLES = ("drtool-writer", "drtool-reader", "drtool-pruner")
 STARTED = 60.0  # seconds after which a server counts as not starting
 
 
@@ -32,13 +34,27 @@ class Bucket:
     endpoint: str
     name: str
     credentials: Path
+    key: str = KEY
+
+    def as_role(self, role: str, folder: Path) -> Bucket:
+        """The same bucket with somebody else's keys."""
+        return replace(self, credentials=credentials_file(folder / role, key=key_of(role)), key=key_of(role))
 
     def copy(
-        self, name: str, spool: Path, *, prefix: str = "shop", endpoint: str = "", patience: float = 10, **more: Any
+        self,
+        name: str,
+        spool: Path,
+        *,
+        prefix: str = "shop",
+        endpoint: str = "",
+        patience: float = 10,
+        locked: Immutability | None = None,
+        **more: Any,
     ) -> S3Copy:
         """A copy in this bucket; ``endpoint`` where a proxy stands before the server."""
         place = Place(endpoint=endpoint or self.endpoint, bucket=self.name, prefix=prefix, **more)
-        return S3Copy(name, place, Credentials(file=self.credentials), patience=patience, spool=spool)
+        keys = Credentials(file=self.credentials)
+        return S3Copy(name, place, keys, patience=patience, spool=spool, immutability=locked)
 
 
 class Server:
@@ -69,11 +85,14 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def bucket(self) -> Bucket:
-        """A new, empty bucket."""
+    def bucket(self, *, versioned: bool = False, locking: bool = False) -> Bucket:
+        """A new, empty bucket; one that locks keeps versions, too."""
         self._buckets += 1
         bucket = Bucket(endpoint=self.endpoint, name=f"test-{self._buckets}", credentials=self.credentials)
-        client_of(bucket).create_bucket(Bucket=bucket.name)
+        client = client_of(bucket)
+        client.create_bucket(Bucket=bucket.name, **({"ObjectLockEnabledForBucket": True} if locking else {}))
+        if versioned:
+            client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
         return bucket
 
     def _wait(self) -> None:
@@ -101,17 +120,25 @@ class Rclone(Server):
 
 
 class SeaweedFS(Server):
-    """Compares x-amz-checksum-sha256; knows versions, object lock and policies."""
+    """Compares x-amz-checksum-sha256; knows versions, object lock and policies.
+
+    Those of ``ROLES`` may do only what a bucket's policy allows them.
+    """
 
     def __init__(self, folder: Path) -> None:
         (folder / "data").mkdir(parents=True)
-        identity = {
-            "name": "admin",
-            "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
-        }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        identities = [_identity("admin", KEY, "Admin", "Read", "List", "Tagging", "Write")]
+        identities += [_identity(name, key_of(name)) for name in ROLES]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         super().__init__(folder, lambda port: seaweed_command(folder, port))
+
+
+def _identity(name: str, key: str, *actions: str) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": actions}
+
+
+def key_of(role: str) -> str:
+    return f"{role}-test-key"
 
 
 def seaweed_command(folder: Path, port: int) -> list[str]:
@@ -129,11 +156,11 @@ def seaweed_command(folder: Path, port: int) -> list[str]:
 
 def client_of(bucket: Bucket) -> Any:
     """A boto3 client of the test's own, which tries for a while: a server that has just started may still settle."""
-    return _client(bucket.endpoint)
+    return _client(bucket.endpoint, bucket.key)
 
 
 @cache
-def _client(endpoint: str) -> Any:
+def _client(endpoint: str, key: str) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -141,7 +168,7 @@ def _client(endpoint: str) -> Any:
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id=KEY,
+        aws_access_key_id=key,
         aws_secret_access_key=SECRET,
         config=Config(
             retries={"mode": "standard", "max_attempts": 10},
@@ -152,11 +179,24 @@ def _client(endpoint: str) -> Any:
     )
 
 
-def credentials_file(path: Path, *, secret: str = SECRET) -> Path:
+def credentials_file(path: Path, *, key: str = KEY, secret: str = SECRET) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"[default]\naws_access_key_id={KEY}\naws_secret_access_key={secret}\n")
+    path.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={secret}\n")
     path.chmod(0o600)
     return path
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate for the loopback address with its key, in one file; ``certificate`` beside it lacks the key."""
+    key, certificate = folder / "key", folder / "certificate"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=drtool-test", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "certificate.pem").write_text(certificate.read_text() + key.read_text())
+    return folder / "certificate.pem"
 
 
 def answers(endpoint: str) -> bool:

@@ -9,13 +9,14 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from drtool.adapters.marker import absent, altered, decode, encode
-from drtool.core.model import Marker, UploadVerification
+from drtool.core.model import LockMode, LockSettings, Marker, UploadVerification
 from drtool.core.objects import Inventory, is_key
 from drtool.core.ports import Address
 from drtool.errors import CopyFull, CopyRefused, CopyTrouble, CopyUnreachable, ObjectAltered, ObjectMissing
@@ -133,6 +134,15 @@ class DirectoryCopy:
 
     def revive(self, keys: Collection[str]) -> frozenset[str]:
         return frozenset()
+
+    def lock_settings(self) -> LockSettings:
+        return LockSettings(versioning=False, object_lock=False)
+
+    def protected_until(self, keys: Collection[str], mode: LockMode = LockMode.GOVERNANCE) -> Mapping[str, datetime]:
+        return {}
+
+    def protect(self, keys: Collection[str], until: datetime, mode: LockMode) -> frozenset[str]:
+        raise CopyRefused(f"copy {self.name}: a directory locks nothing", copy=self.name, hint="use an S3 bucket")
 
     def probe(self) -> UploadVerification:
         return UploadVerification.LOCAL_HASH

@@ -13,13 +13,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from drtool.core.evidence import ChainVerdict, canonical, link, stamp, verify
-from drtool.core.model import ClockSeen, Event, Pruning, Reading, Snapshot, UploadVerification, Verified
+from drtool.core.model import ClockSeen, Event, LockMode, Pruning, Reading, Snapshot, UploadVerification, Verified
 from drtool.core.objects import ALTERED, EMPTY, Inventory
 from drtool.core.ports import Clock
 from drtool.errors import DrtoolError
@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS snapshot (
     repository TEXT NOT NULL, id TEXT NOT NULL, dataset TEXT NOT NULL, time TEXT NOT NULL, tree TEXT NOT NULL,
     run TEXT NOT NULL, paths TEXT NOT NULL, tags TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (repository, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS protection (
+    repository TEXT NOT NULL, copy TEXT NOT NULL, key TEXT NOT NULL, mode TEXT NOT NULL, until INTEGER NOT NULL,
+    PRIMARY KEY (repository, copy, key)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reading (
     repository TEXT NOT NULL, copy TEXT NOT NULL, key TEXT NOT NULL, since TEXT NOT NULL, at TEXT,
     PRIMARY KEY (repository, copy, key)) STRICT, WITHOUT ROWID;
@@ -210,6 +213,29 @@ class EvidenceStore:
         if rows:
             with self._writing() as db:
                 db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    @_whole
+    def protection(self, repository: str, copy: str, mode: LockMode) -> Mapping[str, datetime]:
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT key, until FROM protection WHERE repository = ? AND copy = ? AND mode = ?",
+                (repository, copy, mode),
+            )
+            return {key: datetime.fromtimestamp(until, UTC) for key, until in rows}
+
+    @_whole
+    def record_protection(self, repository: str, copy: str, mode: LockMode, ends: Mapping[str, datetime]) -> None:
+        rows = [(repository, copy, key, mode, int(until.timestamp())) for key, until in ends.items()]
+        if rows:
+            with self._writing() as db:
+                db.executemany("INSERT OR REPLACE INTO protection VALUES (?, ?, ?, ?, ?)", rows)
+
+    @_whole
+    def forget_protection(self, repository: str, copy: str, keys: Iterable[str]) -> None:
+        rows = [(repository, copy, key) for key in keys]
+        if rows:
+            with self._writing() as db:
+                db.executemany("DELETE FROM protection WHERE repository = ? AND copy = ? AND key = ?", rows)
 
     def verified(self, repository: str, copy: str) -> tuple[Verified, ...]:
         found = ((level, self._fact(repository, copy, f"verified {level}")) for level in LEVELS)

@@ -10,9 +10,11 @@ import hashlib
 import ipaddress
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -22,10 +24,19 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from drtool.adapters.directory import Readable
 from drtool.adapters.marker import absent, altered, decode, encode
-from drtool.core.model import Marker, UploadVerification
-from drtool.core.objects import Inventory, is_key
+from drtool.adapters.versions import NotLocked, Versions
+from drtool.core.model import Immutability, LockMode, LockSettings, Marker, UploadVerification
+from drtool.core.objects import Inventory, digest_of, is_key
 from drtool.core.ports import Address
-from drtool.errors import CopyFull, CopyRefused, CopyUnreachable, DrtoolError, ObjectMissing
+from drtool.errors import (
+    CopyAbsent,
+    CopyFull,
+    CopyRefused,
+    CopyUnreachable,
+    DrtoolError,
+    MarkerDamaged,
+    ObjectMissing,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 CONNECT = 10.0  # seconds until a connection must stand
 ANSWER = 30.0  # seconds until an answer must begin
+WORKERS = 8  # requests about single objects under way at once
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 NOT_AS_SENT = frozenset(
@@ -44,6 +56,8 @@ NOT_AS_SENT = frozenset(
         "IncompleteBody",
     }
 )
+NOT_LOCKED = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration"})
+MAKE_IT_LOCK = "object lock is chosen when a bucket is made; see docs/s3-policies.md"
 FULL = frozenset({"QuotaExceeded", "EntityTooLarge", "InsufficientStorage", "507", "XMinioStorageFull"})
 HELPED_BY_WAITING = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
@@ -56,6 +70,7 @@ HINTS = {
     "AccessDenied": "check what the key of this copy may do",
     "403": "check the credentials of this copy and what its key may do",
     "ExpiredToken": "renew the session token of this copy",
+    "501": "this server does not know that request",
     "RequestTimeTooSkewed": "set the clock of this machine right",
 }
 
@@ -82,19 +97,34 @@ class Credentials:
 
 
 class S3Copy:
-    """See ``core.ports.Copy``. ``patience`` is in seconds."""
+    """See ``core.ports.Copy``. ``patience`` is in seconds. With ``immutability``, objects are locked from ``put`` on;
+
+    the marker is not: it holds nothing that ``copies init`` could not write anew.
+    """
 
     local = False
 
-    def __init__(self, name: str, place: Place, credentials: Credentials, *, patience: float, spool: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        credentials: Credentials,
+        *,
+        patience: float,
+        spool: Path,
+        immutability: Immutability | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.name, self.place = name, place
         self.location = "/".join(filter(None, (f"s3:{place.endpoint}", place.bucket, place.prefix)))
         self.verification: UploadVerification | None = None
         self._credentials, self._patience, self._spool = credentials, patience, spool
+        self._immutability, self._now = immutability, now
         self._root = f"{place.prefix}/" if place.prefix else ""
         self._seen: frozenset[str] | None = None
         self._building = threading.Lock()
         self._clients: dict[bool, S3Client] = {}
+        self._versions = Versions(bucket=place.bucket, root=self._root, ask=self._try)
 
     def address(self) -> Address:
         keys = self._try(lambda s3: self._session.get_credentials())
@@ -204,7 +234,35 @@ class S3Copy:
                 self._try(lambda s3, key=key: s3.delete_object(Bucket=self.place.bucket, Key=self._root + key), key)  # type: ignore[misc]
 
     def revive(self, keys: Collection[str]) -> frozenset[str]:
-        return frozenset()
+        """What ``config`` must hash to is told by the marker; without one it is left alone."""
+        if not keys or not self._versions.ever_kept():
+            return frozenset()
+        expected = {key: digest_of(key) or self._config_sha256() for key in keys}
+        return self._those(
+            keys, lambda key: bool(expected[key]) and self._versions.revive(key, expected[key], self._lock)
+        )
+
+    def lock_settings(self) -> LockSettings:
+        return self._versions.settings()
+
+    def protected_until(self, keys: Collection[str], mode: LockMode = LockMode.GOVERNANCE) -> Mapping[str, datetime]:
+        if not self._locks:
+            return {}
+        ends: dict[str, datetime] = {}
+
+        def ask(key: str) -> bool:
+            if end := self._versions.locked_until(key, mode):
+                ends[key] = end
+            return True
+
+        self._those(keys, ask)
+        return ends
+
+    def protect(self, keys: Collection[str], until: datetime, mode: LockMode) -> frozenset[str]:
+        """Only where the bucket says that it locks: rclone takes a request to lock for the object's new content."""
+        if not self._locks:
+            raise CopyRefused(f"copy {self.name}: its bucket does not lock objects", copy=self.name, hint=MAKE_IT_LOCK)
+        return self._those(keys, lambda key: self._versions.lock(key, until, mode))
 
     def probe(self) -> UploadVerification:
         """Which deliberately wrong value this server refuses, the strongest first."""
@@ -233,12 +291,39 @@ class S3Copy:
 
     # Requests
 
+    @cached_property
+    def _locks(self) -> bool:
+        """Whether the bucket says that it can lock objects."""
+        return bool(self._versions.settings().object_lock)
+
+    @property
+    def _lock(self) -> dict[str, Any]:
+        """The lock of an object that is written now, where one is declared and the bucket can."""
+        if not self._immutability or not self._locks:
+            return {}
+        until = self._now().replace(microsecond=0) + self._immutability.period
+        return {"ObjectLockMode": self._immutability.mode.value.upper(), "ObjectLockRetainUntilDate": until}
+
+    def _those(self, keys: Collection[str], act: Callable[[str], bool]) -> frozenset[str]:
+        """The keys for which the act is true, several at once; raises what the first of them that fails raises."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3") as pool:
+            try:
+                return frozenset(key for key, true in zip(keys, pool.map(act, keys), strict=True) if true)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _config_sha256(self) -> str:
+        with suppress(CopyAbsent, MarkerDamaged):
+            return self.marker().config_sha256
+        return ""
+
     @property
     def _enforced(self) -> UploadVerification:
         return self.verification or self.probe()
 
     def _upload(self, key: str, body: _WideReads, sha256: str, md5: str) -> None:
-        extra: dict[str, Any] = {"ContentMD5": md5} if md5 else {}
+        extra: dict[str, Any] = ({"ContentMD5": md5} if md5 else {}) | self._lock
         checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
 
         def send(s3: S3Client) -> None:
@@ -394,15 +479,16 @@ class S3Copy:
         code, status = _code(error), _status(error)
         if code == "NoSuchBucket":
             return CopyRefused(f"{where}: bucket {self.place.bucket} does not exist", copy=self.name, hint=HINTS[code])
-        if key and (code in MISSING or status == 404):
+        if key and (code in MISSING or status == 404) and code not in NOT_LOCKED:
             return ObjectMissing(f"copy {self.name} has no {key}")
         if code in NOT_AS_SENT:
             return _NotAsSent(f"{where} got {key} altered ({code})", copy=self.name)
         if code in FULL or status == 507:
             return CopyFull(f"{where} has no room left ({code})", copy=self.name, hint="raise the quota, or make room")
-        if code in HELPED_BY_WAITING or status >= 500 or status == 429:
+        if code in HELPED_BY_WAITING or status in (429, 500) or status > 501:  # 501: will never know that request
             return CopyUnreachable(f"{where} answers {code or status}", copy=self.name, hint="check the server")
-        return CopyRefused(
+        kind = NotLocked if code in NOT_LOCKED else CopyRefused
+        return kind(
             f"{where} refuses: {code or status}",
             copy=self.name,
             hint=HINTS.get(code, HINTS.get(str(status), "")),

@@ -163,6 +163,8 @@ def _copy(
         Credentials(profile=keys.profile, file=keys.file) if keys else Credentials(),
         patience=(document.patience if patient else min(document.patience, HASTE)).total_seconds(),
         spool=state,
+        immutability=document.locks,
+        now=SystemClock().now,
     )
     probed = evidence.upload_verification(repository, name)
     copy.verification = probed[0] if probed else None

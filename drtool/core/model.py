@@ -51,6 +51,53 @@ class UploadVerification(StrEnum):
     LOCAL_HASH = "local-hash"  # hashed while written, fsynced, renamed
 
 
+class LockMode(StrEnum):
+    """Who may end an object's lock early: who has a permission of its own for that, or nobody at all."""
+
+    GOVERNANCE = "governance"
+    COMPLIANCE = "compliance"
+
+    def satisfies(self, asked: LockMode) -> bool:
+        return self is asked or self is LockMode.COMPLIANCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Immutability:
+    """For how many days each object is locked, and how."""
+
+    days: int
+    mode: LockMode
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(days=self.days)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockSettings:
+    """What a place says of itself: does it keep versions, can it lock, how does it lock unasked? None: not told."""
+
+    versioning: bool | None
+    object_lock: bool | None
+    default: Immutability | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocksFound:
+    """What was read back of a copy's locks. Each of the ``sampled`` objects stays locked for ``shortest`` at least,
+
+    in ``mode`` or a stronger one. ``settings`` is None where the copy could not be asked, and ``reason`` says why.
+    """
+
+    declared: Immutability | None
+    settings: LockSettings | None
+    mode: LockMode | None = None
+    sampled: int = 0
+    shortest: timedelta | None = None
+    reason: str = ""
+    hint: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
     """What ``drtool/copy.json`` says: whose copy this is, and what its ``config`` must hash to."""
@@ -268,6 +315,7 @@ class CopyStatus:
     medium: Medium
     upload_verification: UploadVerification | None = None
     verified: Verified | None = None
+    locks: LocksFound | None = None
     coverage: Coverage | None = None
     retained: int = 0
     reason: str = ""
@@ -311,6 +359,16 @@ class Finding:
     policy: str
     rule: str
     clause: str
+    subject: str
+    verdict: Verdict
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One subject under one rule."""
+
     subject: str
     verdict: Verdict
     reason: str

@@ -16,6 +16,8 @@ from drtool.core.model import (
     CheckSummary,
     ClockSeen,
     Event,
+    LockMode,
+    LockSettings,
     Loss,
     Marker,
     Part,
@@ -127,6 +129,21 @@ class Copy(Protocol):
         """Undo removals and overwriting where the place keeps older versions: those that are there intact again.
 
         None where it keeps none. Reads what it brings back, and leaves alone what it cannot prove.
+        """
+
+    def lock_settings(self) -> LockSettings:
+        """What the place says of versions and object lock; what it does not tell is None there. Read anew."""
+
+    def protected_until(self, keys: Collection[str], mode: LockMode = LockMode.GOVERNANCE) -> Mapping[str, datetime]:
+        """When the locks of objects end, asked from the place; only those in ``mode`` or a stronger one.
+
+        Left out is what is not locked, or not there. One request for each, several at once.
+        """
+
+    def protect(self, keys: Collection[str], until: datetime, mode: LockMode) -> frozenset[str]:
+        """Lock objects at least until then; those that are so now. Left out is what is not there.
+
+        Repeating it is harmless, and no lock is ever shortened. Raises ``CopyRefused`` where the place does not lock.
         """
 
     def probe(self) -> UploadVerification:
@@ -268,6 +285,15 @@ class Evidence(Protocol):
 
     def doubt(self, repository: str, copy: str, keys: Iterable[str]) -> None:
         """These were found lost or altered: the next look reads them again, whatever their size is."""
+
+    def protection(self, repository: str, copy: str, mode: LockMode) -> Mapping[str, datetime]:
+        """When the locks of a copy's objects were last known to end."""
+
+    def record_protection(self, repository: str, copy: str, mode: LockMode, ends: Mapping[str, datetime]) -> None:
+        """Add to what is known of locks."""
+
+    def forget_protection(self, repository: str, copy: str, keys: Iterable[str]) -> None:
+        """Of these it is not known any more how they are locked."""
 
     def verified(self, repository: str, copy: str) -> tuple[Verified, ...]:
         """For each level at which all of the copy was ever found sound, when it last was."""

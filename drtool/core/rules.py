@@ -1,6 +1,6 @@
 """Judging: a policy's rules against the facts, at a given time. What is not known never passes.
 
-A new type of rule is one function here and its line in ``JUDGES``.
+A new type of rule is one function, here or in a module of its own, and its line in ``JUDGES``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+from drtool.core.immutability import judge_immutability
 from drtool.core.media import Distinct, Medium, counts_alone, differ, gravest, largest_set
 from drtool.core.media import Verdict as Standing
 from drtool.core.model import (
@@ -21,6 +22,7 @@ from drtool.core.model import (
     Facts,
     Finding,
     Holding,
+    Judged,
     Protection,
     Verdict,
 )
@@ -59,16 +61,6 @@ class Policy(Protocol):
     def policy(self) -> str: ...
     @property
     def rules(self) -> Sequence[Rule]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """One subject under one rule."""
-
-    subject: str
-    verdict: Verdict
-    reason: str
-    hint: str = ""
 
 
 Judge = Callable[[Any, Facts, datetime], Iterable[Judged]]
@@ -366,7 +358,9 @@ _TRANSPORTS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-JUDGES: Mapping[str, Judge] = MappingProxyType({"copies": _copies, "encryption": _encryption})
+JUDGES: Mapping[str, Judge] = MappingProxyType(
+    {"copies": _copies, "encryption": _encryption, "immutability": judge_immutability}
+)
 
 
 # Words

@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr
 from pydantic_core import InitErrorDetails
 
+from drtool.core.model import Immutability as Locks
+from drtool.core.model import LockMode
 from drtool.documents.fields import (
     Addresses,
     BucketName,
@@ -117,6 +119,21 @@ class S3Place(Part):
         return "/".join(part for part in (self.endpoint, self.bucket, self.prefix) if part)
 
 
+class Immutability(Part):
+    """How long nobody may remove or change what lies in a bucket: S3 object lock."""
+
+    days: Annotated[
+        int,
+        Field(ge=1, le=36500, description="How long each object is locked; the lock is renewed at half of that time"),
+    ]
+    mode: Annotated[
+        Literal["compliance", "governance"],
+        Field(
+            description="compliance: nobody can end a lock early; governance: a key with a permission of its own can"
+        ),
+    ]
+
+
 class Copy(Part):
     """One complete holding of a repository's objects on one medium."""
 
@@ -131,6 +148,9 @@ class Copy(Part):
     keep_removed: Annotated[
         Duration | None,
         Field(description="How long this copy keeps what retention removed elsewhere; without it not at all"),
+    ] = None
+    immutability: Annotated[
+        Immutability | None, Field(description="Lock what the bucket holds, which must have been made with object lock")
     ] = None
     verify_within: Annotated[
         Duration, Field(description="Within which time `drtool check` reads and hashes every object of this copy")
@@ -148,17 +168,31 @@ class Copy(Part):
         return place
 
     @property
+    def locks(self) -> Locks | None:
+        """How its objects are to be locked."""
+        promise = self.immutability
+        return Locks(days=promise.days, mode=LockMode(promise.mode)) if promise else None
+
+    @property
     def location(self) -> str:
         """The place in one line, without anything secret."""
         return str(self.directory) if self.directory else f"s3:{self.s3.url}" if self.s3 else ""
 
     @classmethod
     def mistakes_in(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Also: credentials that nothing would use."""
+        """Also: what a directory has no use for, or cannot do."""
         yield from super().mistakes_in(data)
-        if "credentials" in data and "directory" in data and "s3" not in data:
-            unused = mistake("a directory needs no credentials; remove the key", at_key=True)
-            yield found(unused, "credentials")
+        if "directory" not in data or "s3" in data:
+            return
+        for key, complaint in _NOT_OF_A_DIRECTORY.items():
+            if key in data:
+                yield found(mistake(complaint, at_key=True), key)
+
+
+_NOT_OF_A_DIRECTORY: Mapping[str, str] = {
+    "credentials": "a directory needs no credentials; remove the key",
+    "immutability": "a directory cannot be made immutable; only an S3 bucket with object lock can",
+}
 
 
 class Repository(Part):

@@ -37,7 +37,19 @@ class EncryptionRule(_Rule):
     type: Literal["encryption"]
 
 
-Rule = Annotated[CopiesRule | EncryptionRule, Field(discriminator="type")]
+class ImmutabilityRule(_Rule):
+    """Every dataset has enough copies that nobody can remove or change for a while."""
+
+    type: Literal["immutability"]
+    days: Annotated[int, Field(ge=1, description="How long from now on every object must at least stay locked")]
+    mode: Annotated[
+        Literal["compliance", "governance"],
+        Field(description="How it must be locked: governance is satisfied by compliance, too"),
+    ] = "governance"
+    min: Annotated[int, Field(ge=1, description="How many copies must be immutable")] = 1
+
+
+Rule = Annotated[CopiesRule | EncryptionRule | ImmutabilityRule, Field(discriminator="type")]
 
 
 class Policy(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from drtool.core.model import (
     DatasetStatus,
     Facts,
     Holding,
+    LocksFound,
     Protection,
     Snapshot,
     Status,
@@ -27,6 +29,7 @@ from drtool.documents.estate import Dataset, Estate
 from drtool.errors import DrtoolError
 from drtool.flows.catalogue import known_snapshots
 from drtool.flows.outside import Outside
+from drtool.flows.protect import read_locks
 from drtool.flows.take_stock import Stock, take_stock
 
 PROBED = timedelta(days=7)  # how long it is believed how a place verifies uploads
@@ -92,10 +95,21 @@ def copy_statuses(estate: Estate, repository: str, stock: Stock, outside: Outsid
     documents = estate.repositories[repository].copies
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository), altered=stock.altered)
     agrees = agreeing(stock.sound)
+    locks = _locks(estate, repository, stock, outside)
     return tuple(
-        _copy(repository, facts, plan, agrees, documents[facts.copy].verify_within, outside)
-        for facts in stock.facts.values()
+        replace(_copy(repository, facts, plan, agrees, documents[name].verify_within, outside), locks=locks.get(name))
+        for name, facts in stock.facts.items()
     )
+
+
+def _locks(estate: Estate, repository: str, stock: Stock, outside: Outside) -> Mapping[str, LocksFound]:
+    """What the copies that were reached tell of their locks; a directory that was not is still one."""
+    declared = estate.repositories[repository].copies
+    return {
+        copy.name: read_locks(repository, copy, declared[copy.name].locks, stock.facts[copy.name].inventory, outside)
+        for copy in outside.copies[repository]
+        if stock.facts[copy.name].reached or copy.local
+    }
 
 
 def _copy(

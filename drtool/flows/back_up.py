@@ -26,6 +26,7 @@ from drtool.documents.estate import Estate
 from drtool.errors import CopyTrouble, DrtoolError
 from drtool.flows.assess import ensure_probed
 from drtool.flows.outside import Outside
+from drtool.flows.protect import Protecting
 from drtool.flows.prune import finish_pruning, look_at_clock
 from drtool.flows.replicate import Ledger, Replication, Settled
 from drtool.flows.take_stock import Stock, require_one, take_stock
@@ -149,6 +150,7 @@ class _RepositoryRun:
         outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
         done = _copies_done(self.name, writing.stock, settled, final, writing)
         self._remember(settled, final, snapshots, done)
+        done = [self._protected(one, final) for one in done]
         # a copy that was not seen may have lost what the unfinished run wrote to it
         self.outside.evidence.record_unfinished(self.name, len(final.present) < len(copies) and writing.unfinished)
         self._record("backup.finished", _evidence_of(outcomes, done))
@@ -270,6 +272,21 @@ class _RepositoryRun:
             self.name, [one for one in snapshots.values() if key_of_snapshot(one.id) in held_somewhere]
         )
 
+    def _protected(self, done: CopyOutcome, final: Stock) -> CopyOutcome:
+        """The copy with its objects locked, where that was promised; what prevents it does not undo the backup."""
+        promise = self.estate.repositories[self.name].copies[done.copy].locks
+        if promise is None or done.copy not in final.present:
+            return done
+        self.outside.show.phase(f"locking what {done.copy} holds")
+        copy = next(copy for copy in self.outside.copies[self.name] if copy.name == done.copy)
+        work = Protecting(run=self.run, repository=self.name, copy=copy, promise=promise, outside=self.outside)
+        try:
+            work.protect(final.present[done.copy])
+        except CopyTrouble as trouble:
+            self._record("protection.failed", {"copy": done.copy, "error": type(trouble).__name__})
+            return _unprotected(done, trouble)
+        return done
+
     def _report_damage(self, copy: str, keys: frozenset[str]) -> None:
         """Recorded before it is healed, so that it is known of even if this run is killed."""
         self._record("anomaly.damage", {"copy": copy, "objects": by_kind(keys)})
@@ -324,6 +341,12 @@ def _copy_done(
         reason=reason,
         hint=trouble.hint if trouble else facts.hint,
     )
+
+
+def _unprotected(done: CopyOutcome, trouble: CopyTrouble) -> CopyOutcome:
+    outcome = Outcome.INCOMPLETE if done.outcome is Outcome.DONE else done.outcome
+    reason = "; ".join(filter(None, (done.reason, f"not all of it is locked: {trouble.message}")))
+    return replace(done, outcome=outcome, reason=reason, hint=done.hint or trouble.hint)
 
 
 def _evidence_of(outcomes: Sequence[DatasetOutcome], copies: Sequence[CopyOutcome]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from drtool.core.model import (
     HealOutcome,
     Hold,
     Holding,
+    LocksFound,
     PruneOutcome,
     PrunePlan,
     RestoreOutcome,
@@ -224,10 +225,25 @@ def _copy_status(one: CopyStatus) -> Document:
         "agrees": one.agrees,
         "medium": medium_document(one.medium),
         "upload_verification": one.upload_verification,
+        "immutability": _locks(one.locks) if one.locks else None,
         "retained": one.retained,
         "coverage": _coverage(one.coverage) if one.coverage else None,
     }
     return document | ({"reason": one.reason} if one.reason else {})
+
+
+def _locks(found: LocksFound) -> Document:
+    """What is declared, what the bucket says, and what a sample of objects has."""
+    settings = found.settings
+    return {
+        "declared": asdict(found.declared) if found.declared else None,
+        "versioning": settings.versioning if settings else None,
+        "object_lock": settings.object_lock if settings else None,
+        "default": asdict(settings.default) if settings and settings.default else None,
+        "mode": found.mode,
+        "sampled": found.sampled,
+        "locked_for": _seconds(found.shortest),
+    } | ({"reason": found.reason} if found.reason else {})
 
 
 def _coverage(one: Coverage) -> Document:

@@ -23,6 +23,7 @@ from drtool.core.model import (
     HealOutcome,
     Hold,
     Initialised,
+    LocksFound,
     Loss,
     PruneOutcome,
     PrunePlan,
@@ -134,7 +135,16 @@ def show_status(status: Status) -> None:
 
 def show_copies(copies: Sequence[CopyStatus]) -> None:
     table = _table(
-        "repository", "copy", "state", ">objects", ">size", "agrees", "uploads verified by", "medium", "place"
+        "repository",
+        "copy",
+        "state",
+        ">objects",
+        ">size",
+        "agrees",
+        "uploads verified by",
+        "immutable",
+        "medium",
+        "place",
     )
     for one in copies:
         table.add_row(
@@ -145,6 +155,7 @@ def show_copies(copies: Sequence[CopyStatus]) -> None:
             _size(one.bytes),
             "yes" if one.agrees else "[red]no[/]",
             str(one.upload_verification or "not known"),
+            _locked(one.locks),
             escape(describe(one.medium)),
             escape(one.location),
         )
@@ -154,6 +165,15 @@ def show_copies(copies: Sequence[CopyStatus]) -> None:
         if one.reason:
             hint = f"; hint: {one.hint}" if one.hint else ""
             console.print(f"{escape(one.copy)}: {escape(one.reason)}{escape(hint)}", highlight=False)
+
+
+def _locked(found: LocksFound | None) -> str:
+    """For how long nobody can remove an object, as read back; a promise that is not kept stands out."""
+    if found is None or found.settings is None or found.settings.object_lock is None:
+        return "not known"
+    if found.shortest:
+        return f"{_duration(found.shortest)}, {found.mode}"
+    return "[red]no[/]" if found.declared else "no"
 
 
 def show_snapshots(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> None:

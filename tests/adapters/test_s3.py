@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 import traceback
@@ -17,7 +16,7 @@ from drtool.core.model import UploadVerification
 from drtool.errors import CopyRefused, CopyUnreachable, DrtoolError, ObjectAltered
 from tests.contracts.test_copy import MARKER, holding, pack, read, sha256
 from tests.faultproxy import Fault, FaultProxy, Rule
-from tests.servers import KEY, SECRET, Bucket, Rclone, SeaweedFS, client_of, credentials_file, free_port
+from tests.servers import KEY, SECRET, Bucket, Rclone, SeaweedFS, client_of, credentials_file, free_port, self_signed
 
 CONTENT = b"pack" * 100_000
 
@@ -277,15 +276,7 @@ def test_a_probe_waits_for_a_busy_server_and_is_not_misled(copy: S3Copy, proxy: 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A certificate for the loopback address that nobody has signed but itself, with its key."""
-    both = tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", "/CN=drtool-test", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    both.write_text((tmp_path / "certificate").read_text() + (tmp_path / "key").read_text())
-    return both
+    return self_signed(tmp_path)
 
 
 def test_a_certificate_that_nobody_vouches_for_ends_at_once(bucket: Bucket, certificate: Path, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from drtool.adapters.directory import DirectoryCopy
-from drtool.core.model import Marker, UploadVerification
+from drtool.core.model import LockMode, LockSettings, Marker, UploadVerification
 from drtool.core.ports import Copy
 from drtool.errors import CopyAbsent, CopyRefused, CopyUnreachable, ObjectAltered, ObjectMissing
 from tests.memory_copy import MemoryCopy
@@ -34,9 +35,9 @@ class Place:
     verification: UploadVerification = UploadVerification.LOCAL_HASH
 
 
-def in_memory() -> Place:
-    copy = MemoryCopy("disk")
-    return Place(copy=copy, files=lambda: dict(copy.files), plant=copy.files.__setitem__)
+def in_memory(**can: bool) -> Place:
+    copy = MemoryCopy("disk", **can)
+    return Place(copy=copy, files=lambda: dict(copy.files), plant=copy._store)
 
 
 def in_directory(root: Path) -> Place:
@@ -80,6 +81,22 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         found = in_bucket(request.getfixturevalue(request.param).bucket(), tmp_path, enforced)
     found.copy.prepare()
     return found
+
+
+@pytest.fixture(params=["memory", "seaweed"])
+def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place that keeps what is removed or overwritten."""
+    if request.param == "memory":
+        return in_memory(keeps=True)
+    return in_bucket(request.getfixturevalue("seaweed").bucket(versioned=True), tmp_path, UploadVerification.SHA256)
+
+
+@pytest.fixture(params=["memory", "seaweed"])
+def locking(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place that can lock objects."""
+    if request.param == "memory":
+        return in_memory(locking=True)
+    return in_bucket(request.getfixturevalue("seaweed").bucket(locking=True), tmp_path, UploadVerification.SHA256)
 
 
 def sha256(content: bytes) -> str:
@@ -382,6 +399,128 @@ def test_nothing_is_revived_where_nothing_older_is_kept(place: Place) -> None:
     place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
     place.copy.remove([pack(b"one")])
     assert place.copy.revive([pack(b"one"), pack(b"never there")]) == frozenset()
+
+
+# What a place keeps that versions what it holds
+
+
+def test_a_removed_object_is_revived(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    keeping.copy.remove([pack(b"one")])
+    assert keeping.files() == {}
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_an_overwritten_object_is_revived(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    keeping.plant(pack(b"one"), b"two")
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_an_object_overwritten_and_removed_over_and_over_is_revived(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    for junk in (b"two", b"six"):
+        keeping.plant(pack(b"one"), junk)
+        keeping.copy.remove([pack(b"one")])
+        keeping.copy.remove([pack(b"one")])
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_many_objects_are_revived_at_once_and_only_those_that_were_asked_for(keeping: Place) -> None:
+    contents = [bytes([number]) * 1000 for number in range(40)]
+    for content in contents:
+        keeping.copy.put(pack(content), holding(content), sha256(content))
+    keeping.copy.remove([pack(content) for content in contents])
+    wanted = {pack(content): content for content in contents[:30]}
+    assert keeping.copy.revive(list(wanted)) == wanted.keys()
+    assert keeping.files() == wanted
+
+
+def test_what_never_was_there_intact_is_not_revived_and_left_alone(keeping: Place) -> None:
+    keeping.plant(pack(b"one"), b"two")
+    assert keeping.copy.revive([pack(b"one"), pack(b"never there")]) == frozenset()
+    assert keeping.files() == {pack(b"one"): b"two"}
+
+
+def test_an_intact_object_counts_as_revived_and_stays(keeping: Place) -> None:
+    keeping.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    assert keeping.copy.revive([pack(b"one")]) == {pack(b"one")}
+    assert keeping.files() == {pack(b"one"): b"one"}
+
+
+def test_config_is_revived_as_the_marker_knows_it(keeping: Place) -> None:
+    keeping.copy.put("config", holding(b"config"), sha256(b"config"))
+    keeping.copy.remove(["config"])
+    assert keeping.copy.revive(["config"]) == frozenset()  # nothing says what it must be
+    keeping.copy.mark(replace(MARKER, config_sha256=sha256(b"config")))
+    assert keeping.copy.revive(["config"]) == {"config"}
+    assert keeping.files()["config"] == b"config"
+
+
+def test_an_object_whose_name_begins_like_another_is_not_taken_for_it(keeping: Place) -> None:
+    keeping.plant(pack(b"one") + "-tmp", b"one")
+    assert keeping.copy.revive([pack(b"one")]) == frozenset()
+
+
+# What a place promises that locks objects
+
+SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+LATER = SOON + timedelta(days=5)
+
+
+def test_a_place_that_neither_keeps_nor_locks_says_so(place: Place) -> None:
+    assert place.copy.lock_settings() == LockSettings(versioning=False, object_lock=False)
+
+
+def test_a_place_that_keeps_says_so(keeping: Place) -> None:
+    assert keeping.copy.lock_settings() == LockSettings(versioning=True, object_lock=False)
+
+
+def test_a_place_that_locks_says_so(locking: Place) -> None:
+    assert locking.copy.lock_settings() == LockSettings(versioning=True, object_lock=True)
+
+
+def test_where_nothing_can_be_locked_nothing_is_and_the_object_stays_as_it_was(place: Place) -> None:
+    place.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    with pytest.raises(CopyRefused, match="lock"):
+        place.copy.protect([pack(b"one")], SOON, LockMode.GOVERNANCE)
+    assert place.copy.protected_until([pack(b"one")]) == {}
+    assert place.files() == {pack(b"one"): b"one"}
+
+
+def test_a_lock_ends_when_it_was_told_to(locking: Place) -> None:
+    for content in (b"one", b"two"):
+        locking.copy.put(pack(content), holding(content), sha256(content))
+    assert locking.copy.protect([pack(b"one")], SOON, LockMode.COMPLIANCE) == {pack(b"one")}
+    assert locking.copy.protected_until([pack(b"one"), pack(b"two"), "config"]) == {pack(b"one"): SOON}
+
+
+def test_a_lock_can_be_renewed_and_never_shortened(locking: Place) -> None:
+    locking.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    for until in (SOON, LATER, SOON):
+        assert locking.copy.protect([pack(b"one")], until, LockMode.COMPLIANCE) == {pack(b"one")}
+    assert locking.copy.protected_until([pack(b"one")]) == {pack(b"one"): LATER}
+
+
+def test_a_lock_that_some_can_end_does_not_count_where_one_is_asked_that_nobody_can(locking: Place) -> None:
+    for content, mode in ((b"one", LockMode.GOVERNANCE), (b"two", LockMode.COMPLIANCE)):
+        locking.copy.put(pack(content), holding(content), sha256(content))
+        locking.copy.protect([pack(content)], SOON, mode)
+    both = [pack(b"one"), pack(b"two")]
+    assert locking.copy.protected_until(both, LockMode.COMPLIANCE) == {pack(b"two"): SOON}
+    assert locking.copy.protected_until(both) == dict.fromkeys(both, SOON)
+
+
+def test_what_is_not_there_cannot_be_locked_and_is_left_out(locking: Place) -> None:
+    locking.copy.put(pack(b"one"), holding(b"one"), sha256(b"one"))
+    asked = [pack(b"never"), pack(b"one")]
+    assert locking.copy.protect(asked, SOON, LockMode.GOVERNANCE) == {pack(b"one")}
+
+
+# What the place is like
 
 
 def test_the_probe_finds_what_the_place_enforces(place: Place) -> None:

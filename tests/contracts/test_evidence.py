@@ -18,7 +18,7 @@ import pytest
 
 from drtool.adapters.evidence_store import EvidenceStore
 from drtool.adapters.state import SystemClock
-from drtool.core.model import ClockSeen, Pruning, Reading, Snapshot, UploadVerification, Verified
+from drtool.core.model import ClockSeen, LockMode, Pruning, Reading, Snapshot, UploadVerification, Verified
 from drtool.errors import DrtoolError
 
 ROOT = Path(__file__).parents[2]
@@ -342,6 +342,21 @@ def test_the_clock_comes_back_as_seen(store: EvidenceStore) -> None:
 def test_how_uploads_are_verified_comes_back_as_recorded(store: EvidenceStore) -> None:
     store.record_upload_verification("main", "disk", UploadVerification.MD5, MOMENT)
     assert store.upload_verification("main", "disk") == (UploadVerification.MD5, MOMENT)
+
+
+def test_when_locks_end_comes_back_as_recorded_for_each_copy_and_mode(store: EvidenceStore) -> None:
+    later = MOMENT + timedelta(days=1)
+    store.record_protection("main", "offsite", LockMode.COMPLIANCE, {"config": MOMENT, "keys/a": MOMENT})
+    store.record_protection("main", "offsite", LockMode.COMPLIANCE, {"keys/a": later})
+    assert store.protection("main", "offsite", LockMode.COMPLIANCE) == {"config": MOMENT, "keys/a": later}
+    assert store.protection("main", "offsite", LockMode.GOVERNANCE) == {}
+    assert store.protection("main", "other", LockMode.COMPLIANCE) == {}
+
+
+def test_a_lock_that_is_forgotten_is_not_known_any_more(store: EvidenceStore) -> None:
+    store.record_protection("main", "offsite", LockMode.GOVERNANCE, {"config": MOMENT, "keys/a": MOMENT})
+    store.forget_protection("main", "offsite", ["keys/a", "keys/never"])
+    assert store.protection("main", "offsite", LockMode.GOVERNANCE) == {"config": MOMENT}
 
 
 def test_a_record_that_may_not_be_written_says_where(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from drtool.core.model import Immutability, LockMode
 from drtool.documents.estate import CommandSource, FileSource, S3Place, SqliteSource
 from drtool.documents.loader import check_document, find_estate, load_estate, load_policy
 from drtool.errors import DocumentInvalid, UsageError
@@ -73,6 +74,14 @@ def test_the_specifications_example_loads(example: Path) -> None:
     assert files.retention is not None
     assert (files.retention.last, files.retention.hourly, files.retention.within) == (3, 0, None)
     assert [policy.policy for policy in estate.policies_loaded] == ["two-copies"]
+
+
+def test_a_bucket_may_be_declared_immutable(estate: Path, sound: str) -> None:
+    declared = "credentials: {file: keys}\n        immutability: {days: 30, mode: compliance}"
+    estate.write_text(sound.replace("credentials: {file: keys}", declared), encoding="utf-8")
+    copies = load_estate(estate).repositories["main"].copies
+    assert copies["offsite"].locks == Immutability(days=30, mode=LockMode.COMPLIANCE)
+    assert copies["disk"].locks is None
 
 
 def test_the_sound_estate_has_no_mistakes(estate: Path) -> None:

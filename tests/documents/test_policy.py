@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from drtool.documents.loader import check_document, load_policy
-from drtool.documents.policy import CopiesRule, EncryptionRule
+from drtool.documents.policy import CopiesRule, EncryptionRule, ImmutabilityRule
 from drtool.errors import DocumentInvalid
 
 POLICY = """\
@@ -57,13 +57,21 @@ def test_the_shipped_policy_asks_for_two_encrypted_copies_within_the_rpo(shipped
     ]
 
 
+def test_a_rule_for_immutability_is_satisfied_by_either_mode_unless_told_otherwise(file: Path) -> None:
+    file.write_text(POLICY + "  - {rule: locked, type: immutability, clause: our own, days: 14}\n", encoding="utf-8")
+    rule = load_policy(file).rules[2]
+    assert isinstance(rule, ImmutabilityRule)
+    assert (rule.days, rule.mode, rule.min) == (14, "governance", 1)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         pytest.param(
             "type: copies",
             "type: copy",
-            "6:11: rules[0].type: unknown type 'copy' (did you mean 'copies'?); known: copies, encryption",
+            "6:11: rules[0].type: unknown type 'copy' (did you mean 'copies'?); known: copies, encryption,"
+            " immutability",
             id="an unknown type",
         ),
         pytest.param("    type: copies\n", "", "5:5: rules[0].type: missing key 'type'", id="no type"),

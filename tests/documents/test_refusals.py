@@ -128,6 +128,31 @@ def _refused(name: str, old: str, new: str, problem: str) -> object:
             "10:9: repositories.main.copies.disk.credentials: a directory needs no credentials; remove the key",
         ),
         _refused(
+            "immutability of a directory",
+            "directory: /srv/backup/main",
+            "directory: /srv/backup/main\n        immutability: {days: 30, mode: compliance}",
+            "10:9: repositories.main.copies.disk.immutability: a directory cannot be made immutable;"
+            " only an S3 bucket with object lock can",
+        ),
+        _refused(
+            "immutability for no time",
+            "credentials: {file: keys}",
+            "immutability: {days: 0, mode: compliance}",
+            "12:30: repositories.main.copies.offsite.immutability.days: must be at least 1",
+        ),
+        _refused(
+            "immutability of an unknown mode",
+            "credentials: {file: keys}",
+            "immutability: {days: 30, mode: strict}",
+            "12:40: repositories.main.copies.offsite.immutability.mode: must be compliance or governance",
+        ),
+        _refused(
+            "immutability without a mode",
+            "credentials: {file: keys}",
+            "immutability: {days: 30}",
+            "12:9: repositories.main.copies.offsite.immutability: missing key 'mode'",
+        ),
+        _refused(
             "a password in a command's option",
             ARGV,
             "argv: [pg_dump, --password=hunter2]",
