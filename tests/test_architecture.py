@@ -45,8 +45,15 @@ def test_asking_for_the_version_loads_nothing_heavy() -> None:
 def test_every_command_has_help_with_an_example() -> None:
     from drtool.cli import COMMANDS
 
-    words = [[name] for name in COMMANDS if name not in ("copies", "schedule", "evidence")]
-    words += [["copies", "list"], ["copies", "init"], ["evidence", "show"], ["evidence", "verify"]]
+    words = [[name] for name in COMMANDS if name not in ("copies", "schedule", "evidence", "hold")]
+    words += [
+        ["copies", "list"],
+        ["copies", "init"],
+        ["copies", "verify"],
+        ["evidence", "show"],
+        ["evidence", "verify"],
+    ]
+    words += [["hold", "set"], ["hold", "release"], ["hold", "list"]]
     words += [["schedule", name] for name in ("show", "install", "remove")]
     for command in words:
         shown = subprocess.run(

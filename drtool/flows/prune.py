@@ -102,21 +102,30 @@ def _judge(estate: Estate, snapshots: Sequence[Snapshot], held: Mapping[str, str
 
 
 def _first_to_remove_from(estate: Estate, repository: str, outside: Outside) -> str:
-    """restic removes at once, so it must be a copy that need not keep what was removed; a near one is faster."""
+    """restic removes at once, so it must be a copy that need not and does not keep it; a near one is faster."""
     documents = estate.repositories[repository].copies
-    copies = [copy for copy in outside.copies[repository] if not documents[copy.name].keep_removed]
+    copies = [
+        copy
+        for copy in outside.copies[repository]
+        if not documents[copy.name].keep_removed and not documents[copy.name].locks
+    ]
     return next((copy.name for copy in sorted(copies, key=lambda copy: not copy.local)), "")
 
 
 def _due(estate: Estate, repository: str, stock: Stock, outside: Outside) -> Mapping[str, frozenset[str]]:
-    """What each copy has kept for long enough."""
+    """What each copy has kept for long enough, and may give up: locks are asked for where they are promised."""
     now, removed = outside.clock.now(), outside.evidence.removed(repository)
     documents = estate.repositories[repository].copies
-    due = {
-        name: frozenset(key for key in facts.retained if now - removed[key] >= _kept_for(documents[name]))
-        for name, facts in stock.facts.items()
-    }
-    return {name: keys for name, keys in due.items() if keys}
+    due: dict[str, frozenset[str]] = {}
+    for copy in (one for one in outside.copies[repository] if one.name in stock.present):
+        document = documents[copy.name]
+        keys = {key for key in stock.facts[copy.name].retained if now - removed[key] >= _kept_for(document)}
+        if keys and document.locks:
+            ends = copy.protected_until(sorted(keys), document.locks.mode)
+            keys = {key for key in keys if key not in ends or ends[key] <= now}
+        if keys:
+            due[copy.name] = frozenset(keys)
+    return due
 
 
 def _kept_for(document: CopyDocument) -> timedelta:
@@ -139,8 +148,8 @@ def _unhealthy(plan: PrunePlan, stock: Stock, outside: Outside) -> tuple[str, st
     repository = plan.repository
     if not plan.copy:
         return (
-            "every copy keeps what is removed (`keep_removed`), and restic removes at once",
-            "leave `keep_removed` out at one copy",
+            "every copy keeps what is removed (`keep_removed`, `immutability`), and restic removes at once",
+            "leave both out at one copy",
         )
     for name, facts in stock.facts.items():
         if not facts.reached:

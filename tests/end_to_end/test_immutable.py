@@ -194,3 +194,31 @@ def test_the_night_after_an_object_was_hidden_and_healed_finds_it_locked(vault: 
     assert vault.shop.run("backup", code=0).copy("offsite")["healed"]
     assert min(vault.left().values()) > timedelta(days=29)
     vault.shop.run("backup", code=0)
+
+
+def test_prune_lets_locked_objects_stay_where_they_are(vault: Vault) -> None:
+    """The directory gives up at once what retention removes; the bucket keeps it until the locks end."""
+    vault.shop.add_directory("disk")
+    vault.declare(immutability=IMMUTABLE)
+    vault.shop.datasets["files"]["retention"] = {"last": 1}
+    vault.shop.write().init()
+    for night in (1, 2):
+        change(vault.shop.source, night)
+        vault.shop.run("backup", code=0)
+    before = vault.left()
+    done = vault.shop.run("prune", code=0).document["repositories"][0]
+    assert (done["snapshots"], done["copies"]["offsite"]) == (1, 0)
+    assert done["retained"]["offsite"] == done["objects"] > 0
+    assert before.keys() <= vault.left().keys()
+    assert vault.shop.run("prune", code=0).document["repositories"][0]["outcome"] == "done"
+    assert before.keys() <= vault.left().keys()
+    vault.shop.run("backup", code=0)
+
+
+def test_where_only_locked_copies_are_nothing_can_be_pruned(vault: Vault) -> None:
+    vault.declare(immutability=IMMUTABLE)
+    vault.shop.datasets["files"]["retention"] = {"last": 1}
+    vault.shop.write().init()
+    vault.shop.run("backup", code=0)
+    refused = vault.shop.run("prune", code=1).document["repositories"][0]
+    assert "immutability" in refused["reason"]
