@@ -32,17 +32,30 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A command that runs by itself. ``title`` goes on with "of SITE"."""
+    """A command that runs by itself, ``later`` by so many hours. ``title`` goes on with "of SITE"."""
 
     name: str
     title: str
     arguments: tuple[str, ...]
     calendar: Calendar
+    later: int = 0
 
 
 NIGHTLY = Calendar(cron="* * *", systemd="*-*-*")
+WEEKLY = Calendar(cron="* * 0", systemd="Sun *-*-*")
 
-JOBS = (Job(name="backup", title="nightly backup", arguments=("backup", "--quiet"), calendar=NIGHTLY),)
+JOBS = (
+    Job(name="backup", title="nightly backup", arguments=("backup", "--quiet"), calendar=NIGHTLY),
+    # a long backup is waited for; what is kept for a week more harms nobody
+    Job(
+        name="prune",
+        title="weekly retention",
+        arguments=("prune", "--quiet", "--wait", "14400"),
+        calendar=WEEKLY,
+        later=2,
+    ),
+    Job(name="check", title="weekly check", arguments=("check", "--due", "--quiet"), calendar=NIGHTLY, later=4),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +76,13 @@ class Setting:
         return (self.program, *job.arguments, "--config", self.config, *state)
 
 
-def scheduled_time(site: str, start: time) -> time:
-    """Within the hour after the start, at a minute of the site's own, so that many sites do not begin at once."""
+def scheduled_time(site: str, start: time, *, later: int = 0) -> time:
+    """Within the hour after the start, at a minute of the site's own, so that many sites do not begin at once.
+
+    So many hours ``later``, on the same day where that is not past midnight.
+    """
     minute = int.from_bytes(hashlib.sha256(site.encode()).digest()[:8], "big") % 60
-    hours, minutes = divmod(start.hour * 60 + start.minute + minute, 60)
+    hours, minutes = divmod((start.hour + later) * 60 + start.minute + minute, 60)
     return time(hours % 24, minutes)
 
 
@@ -93,16 +109,20 @@ def is_ours(content: bytes) -> bool:
 
 def cron_table(setting: Setting) -> str:
     """A file for /etc/cron.d. Raises ``UsageError`` for what a cron table cannot hold."""
-    at = scheduled_time(setting.site, setting.start)
-    when = f"{at.minute} {at.hour}"
-    jobs = (f"{when} {job.calendar.cron} {setting.user} {_cron_command(setting, job)}" for job in JOBS)
-    lines = (_first_line(setting), "SHELL=/bin/sh", f"PATH={SAFE_PATH}", *jobs)
+    lines = (
+        _first_line(setting), "SHELL=/bin/sh", f"PATH={SAFE_PATH}", *(_cron_line(setting, job) for job in JOBS)
+    )  # fmt: skip
     return "".join(f"{line}\n" for line in lines)
+
+
+def _cron_line(setting: Setting, job: Job) -> str:
+    at = scheduled_time(setting.site, setting.start, later=job.later)
+    return f"{at.minute} {at.hour} {job.calendar.cron} {setting.user} {_cron_command(setting, job)}"
 
 
 def timer_unit(setting: Setting, job: Job) -> str:
     """A systemd timer; what was missed while the machine was off is made up for."""
-    at = scheduled_time(setting.site, setting.start)
+    at = scheduled_time(setting.site, setting.start, later=job.later)
     return f"""\
 {_first_line(setting)}
 [Unit]

@@ -60,17 +60,30 @@ CRON = "etc/cron.d/drtool-shop"
 SERVICE = "etc/systemd/system/drtool-shop-backup.service"
 TIMER = "etc/systemd/system/drtool-shop-backup.timer"
 LINK = "etc/systemd/system/timers.target.wants/drtool-shop-backup.timer"
+UNITS = {
+    path.replace("-backup.", f"-{job}.") for path in (SERVICE, TIMER, LINK) for job in ("backup", "prune", "check")
+}
 
 
 def test_cron_starts_this_very_program_with_this_very_estate(schedule: Run, root: Path, estate: Path) -> None:
     schedule("install", "--kind", "cron", "--state", str(root / "state 5%"))
-    (line,) = [line for line in (root / CRON).read_text().splitlines() if line[0].isdigit()]
+    lines = [line for line in (root / CRON).read_text().splitlines() if line[0].isdigit()]
+    given = ["--config", str(estate), "--state", str(root / "state 5%")]
+    assert [_heard_by_sh(line) for line in lines] == [
+        [str(DRTOOL), *words, *given]
+        for words in (
+            ("backup", "--quiet"),
+            ("prune", "--quiet", "--wait", "14400"),
+            ("check", "--due", "--quiet"),
+        )
+    ]
+
+
+def _heard_by_sh(line: str) -> list[str]:
+    """The words of the command in a cron table, as sh takes them apart."""
     command = line.split(" ", 6)[6].replace("\\%", "%")
     done = subprocess.run(["/bin/sh"], input=f'set -- {command}\nprintf "%s\\0" "$@"', capture_output=True, text=True)
-    assert done.stdout.split("\0")[:-1] == [
-        *(str(DRTOOL), "backup", "--quiet"),
-        *("--config", str(estate), "--state", str(root / "state 5%")),
-    ]
+    return done.stdout.split("\0")[:-1]
 
 
 def test_the_cron_file_is_one_that_cron_trusts(schedule: Run, root: Path) -> None:
@@ -130,11 +143,11 @@ def _verify(root: Path) -> subprocess.CompletedProcess[str]:
 def test_the_timer_is_enabled_in_a_system_that_does_not_run(schedule: Run, root: Path) -> None:
     schedule("install", "--kind", "systemd")
     assert os.readlink(root / LINK) == f"/{TIMER}"
-    assert files_below(root) == {SERVICE, TIMER, LINK}
+    assert files_below(root) == UNITS
 
 
 @pytest.mark.parametrize(("first", "second", "left"), [
-    ("cron", "systemd", {SERVICE, TIMER, LINK}),
+    ("cron", "systemd", UNITS),
     ("systemd", "cron", {CRON}),
 ])  # fmt: skip
 def test_changing_the_kind_removes_the_other_kinds_files(
