@@ -87,7 +87,10 @@ class Server:
         assert self._process
         end = time.monotonic() + STARTED
         while time.monotonic() < end and self._process.poll() is None:
-            if subprocess.run(self._client(""), input=b"SELECT 1;", capture_output=True, env=ENVIRONMENT).returncode == 0:
+            if (
+                subprocess.run(self._client(""), input=b"SELECT 1;", capture_output=True, env=ENVIRONMENT).returncode
+                == 0
+            ):
                 return True
             time.sleep(0.1)
         return False
