@@ -112,6 +112,10 @@ class SourceFailed(DrtoolError):
     """A dataset could not be read: missing path, failed command, broken database."""
 
 
+class DatabaseFailed(DrtoolError):
+    """A database's server cannot be reached, or refused what it was asked."""
+
+
 class Interrupted(DrtoolError):
     """A signal ended the command."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import MariaDBServer, PostgreSQLServer
 from tests.servers import Rclone, SeaweedFS
 
 
@@ -55,4 +56,18 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """A server that compares SHA-256, and needs a few seconds and a few hundred megabytes."""
     with SeaweedFS(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """A MariaDB server (see ``tests/databases.py``); one for each worker, started where a test asks for it."""
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server; likewise."""
+    with PostgreSQLServer() as server:
         yield server

@@ -42,7 +42,7 @@ def test_the_estate_in_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "drtool.yaml").write_text(example)
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "two-copies.yaml").write_text((ROOT / "policies" / "two-copies.yaml").read_text())
-    for name in ("main.password", "s3.credentials"):
+    for name in ("main.password", "s3.credentials", "crm.cnf", "admin.cnf", "wiki.pgpass"):
         (tmp_path / name).write_text("something")
         (tmp_path / name).chmod(0o600)
     assert check_document(tmp_path / "drtool.yaml") == ()

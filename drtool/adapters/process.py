@@ -25,7 +25,10 @@ SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 5.0  # seconds between asking a program to end and ending it
 TAIL = 50  # lines kept of a program's output
 
+PIECE = 1 << 20  # bytes that are moved at once
+
 Lines = Callable[[str], None]
+Take = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,24 +101,79 @@ def output(command: Command, *, limit: float) -> tuple[Ended, str]:
     return run(command, on_line=lines.append, overdue=lambda: time.monotonic() > end), "\n".join(lines)
 
 
-def pour(command: Command, out: int, *, overdue: Callable[[], bool]) -> tuple[Ended, int]:
-    """Run a program with its stdout poured into the file ``out``; how it ended, and how many bytes came."""
+def pour(command: Command, take: Take, *, overdue: Callable[[], bool]) -> tuple[Ended, int]:
+    """Run a program, handing over the bytes of its stdout as they come; how it ended, and how many came."""
     poured = 0
 
-    def take(stream: IO[str] | None) -> None:
+    def pieces(stream: IO[str] | None) -> None:
         nonlocal poured
-        while stream and (moved := _move(stream.fileno(), out)):
-            poured += moved
+        while stream and (chunk := os.read(stream.fileno(), PIECE)):
+            take(chunk)
+            poured += len(chunk)
 
-    return _run(command, take, lambda line: None, overdue, 0.5), poured
+    return _run(command, pieces, lambda line: None, overdue, 0.5), poured
 
 
-def find(program: str, *, beside: Path | None = None) -> Path:
-    """The path of a program: beside our own interpreter first, then on PATH."""
+def writer(out: int) -> Take:
+    """What writes all that it is given into an open file."""
+
+    def write(content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(out, view) :]
+
+    return write
+
+
+class Talk:
+    """A program that is told on its stdin what to do, and answers in lines."""
+
+    def __init__(self, child: subprocess.Popen[str], finish: Callable[[], Ended]) -> None:
+        assert child.stdin is not None  # it was started with a pipe
+        self._stdin, self._finish = child.stdin, finish
+        self.say = writer(child.stdin.fileno())  # raises BrokenPipeError once the program has ended
+
+    def end(self) -> Ended:
+        """Tell it no more, and wait for its end."""
+        self._stdin.close()
+        return self._finish()
+
+
+@contextmanager
+def talk(command: Command, *, on_line: Callable[[str | None], None] = lambda line: None) -> Iterator[Talk]:
+    """Start a program to talk to; ``None`` as the last line says that none will follow."""
+    errors: deque[str] = deque(maxlen=TAIL)
+    with _secrets(command.secrets) as (env, kept), _started(command, env, kept, stdin=subprocess.PIPE) as child:
+
+        def lines() -> None:
+            _read(child.stdout, on_line)
+            on_line(None)
+
+        readers = [threading.Thread(target=lines), threading.Thread(target=_read, args=(child.stderr, errors.append))]
+        for reader in readers:
+            reader.daemon = True
+            reader.start()
+
+        def finish() -> Ended:
+            code = child.wait()
+            for reader in readers:
+                reader.join(GRACE)
+            return Ended(code=code, errors=tuple(errors))
+
+        try:
+            yield Talk(child, finish)
+        finally:
+            stop(child)
+            finish()
+
+
+def find(program: str, *, beside: Path | None = None, package: str = "") -> Path:
+    """The path of a program: beside our own interpreter first, then on PATH; ``package`` is Debian's."""
     places = [str(beside)] if beside else []
     found = shutil.which(program, path=os.pathsep.join([*places, os.environ.get("PATH", SAFE_PATH), SAFE_PATH]))
     if found is None:
-        raise ProgramMissing(f"{program} is not installed", hint=f"install {program}, or run `make setup`")
+        hint = f"apt-get install {package}" if package else f"install {program}, or run `make setup`"
+        raise ProgramMissing(f"{program} is not installed", hint=hint)
     return Path(found)
 
 
@@ -129,13 +187,15 @@ def _orphan_guard() -> tuple[str, ...]:
 
 
 @contextmanager
-def _started(command: Command, env: Mapping[str, str], descriptors: Sequence[int]) -> Iterator[subprocess.Popen[str]]:
+def _started(
+    command: Command, env: Mapping[str, str], descriptors: Sequence[int], *, stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[str]]:
     try:
         child = subprocess.Popen(
             [*_orphan_guard(), *command.argv],
             env=dict(env) | dict(command.env),
             cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(*descriptors, *command.keep_open),
@@ -197,15 +257,6 @@ def _read(stream: IO[str] | None, take: Lines) -> None:
     for line in stream or ():
         if text := line.rstrip("\n"):
             take(text)
-
-
-def _move(source: int, target: int) -> int:
-    """Up to a mebibyte from file to file; 0 at the end."""
-    chunk = os.read(source, 1 << 20)
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(target, view) :]
-    return len(chunk)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def main() -> int:
     command = process.Command(argv=argv, env=env, secrets={})
     restic, end = os.getppid(), time.monotonic() + (float(limit) or math.inf)
     ended, size = process.pour(
-        command, sys.stdout.fileno(), overdue=lambda: time.monotonic() > end or os.getppid() != restic
+        command, process.writer(sys.stdout.fileno()), overdue=lambda: time.monotonic() > end or os.getppid() != restic
     )
     if ended.code == 0 and size and not ended.stopped:
         return 0

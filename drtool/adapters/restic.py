@@ -170,6 +170,13 @@ class ResticProgram:
             raise self._failure(place, ended, watched)
         return _restored(watched.summary, reason=next(iter(watched.messages), _message(ended)) if ended.code else "")
 
+    def dump(self, place: Place, snapshot: str, path: str, take: Callable[[bytes], None]) -> None:
+        handed = _Handed(place.marker, take)
+        command = self._command(place, ["dump", "--no-lock", snapshot, path])
+        ended, _ = process.pour(command, handed.take, overdue=handed.overdue)
+        if ended.code:
+            raise self._failure(place, ended, handed)
+
     def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         nowhere = Part(target=Path("/nonexistent/drtool"), include=tuple(include))
         words = [*_restore_words(snapshot, nowhere), "--dry-run"]
@@ -307,6 +314,23 @@ class _Patience:
         return now - self._moved > self._stuck
 
 
+class _Handed(_Patience):
+    """Patience with a restic whose bytes are handed on: while their taker is at work, restic is not waited for."""
+
+    def __init__(self, ask: Callable[[], object], take: Callable[[bytes], None]) -> None:
+        super().__init__(ask, stuck=STUCK)
+        self._take, self._taking = take, False
+
+    def take(self, content: bytes) -> None:
+        self._taking = True
+        self._take(content)
+        self._taking = False
+        self.moved()
+
+    def overdue(self) -> bool:
+        return not self._taking and super().overdue()
+
+
 class _Watched(_Patience):
     """Reads restic's JSON lines as they come: progress, errors, the summary."""
 
@@ -410,13 +434,15 @@ def _summary(summary: Mapping[str, Any], unreadable: Sequence[str], *, partial: 
 
 def _source_failure(source: Source, report: Mapping[str, Any]) -> SourceFailed:
     """What the producer reports of a command that must not become a snapshot."""
-    program = Path(source.command[0]).name
+    what = source.title or f"command {Path(source.command[0]).name}"
+    last = report["last"][0] if report["last"] else ""
     if report["stopped"]:
-        return SourceFailed(f"command {program} was stopped: it took longer than its timeout")
+        return SourceFailed(f"{what} was stopped: it took longer than its timeout")
+    if report["code"] and source.title and last.startswith(source.title):
+        return SourceFailed(last)
     if report["code"]:
-        last = f": {report['last'][0]}" if report["last"] else ""
-        return SourceFailed(f"command {program} ended with exit code {report['code']}{last}")
-    return SourceFailed(f"command {program} printed nothing")
+        return SourceFailed(f"{what} ended with exit code {report['code']}" + (f": {last}" if last else ""))
+    return SourceFailed(f"{what} printed nothing")
 
 
 def _snapshot(fields: Mapping[str, Any]) -> Snapshot:

@@ -12,13 +12,14 @@ from typing import Any
 import click
 
 from drtool.cli.answer import answer
-from drtool.cli.backup import named_datasets
+from drtool.cli.backup import EXIT, named_datasets
 from drtool.cli.settings import Settings, command
 from drtool.cli.wiring import open_estate, open_outside
-from drtool.core.model import RestorePlan, RestoreRequest
+from drtool.core.model import LoadRequest, RestorePlan, RestoreRequest
 from drtool.documents.estate import Estate
 from drtool.errors import UsageError
 from drtool.flows.in_place import plan_in_place, restore_in_place
+from drtool.flows.load import load, plan_load
 from drtool.flows.outside import Outside
 from drtool.flows.restore import list_snapshots, plan_restore
 from drtool.flows.restore import restore as bring_back
@@ -45,16 +46,22 @@ def snapshots(settings: Settings, datasets: tuple[str, ...]) -> int:
 @click.option("--in-place", is_flag=True, help="Restore where it came from; what is there now is saved first.")
 @click.option("--delete", is_flag=True, help="In place: also remove what the snapshot does not have.")
 @click.option("--no-safety", is_flag=True, help="In place: do not save first what is there now.")
+@click.option("--into", metavar="DATABASE", help="The database to load into; it is created, or must be empty.")
 @click.option("--include", multiple=True, metavar="PATH", help="Only this path or pattern of the snapshot.")
 @click.option("--from", "copy", metavar="COPY", help="Only from this copy.")
 @click.option("--dry-run", is_flag=True, help="Show what would be restored from where, and do nothing.")
-@click.option("--yes", is_flag=True, help="Write over what is in the directory.")
+@click.option("--yes", is_flag=True, help="Write over what is in the directory; drop what is in the database.")
 def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
-    """Bring a dataset back, from the best copy that has it, and verify every byte."""
+    """Bring a dataset back, from the best copy that has it, and verify every byte.
+
+    A dataset of kind mariadb or postgresql can go back --into a database; its tables and rows are counted then.
+    """
     estate = open_estate(settings)
     named_datasets(estate, (asked["dataset"],))
     if asked["in_place"]:
         return _restore_in_place(settings, estate, asked, dry_run=dry_run, yes=yes)
+    if asked["into"] is not None:
+        return _load(settings, estate, _load_request(asked, over=yes), dry_run=dry_run)
     request = _request(asked, over=yes)
     with open_outside(settings, estate, reads=True) as outside:
         plan = plan_restore(estate, request, outside)
@@ -93,6 +100,44 @@ def _is_wanted(settings: Settings, plan: RestorePlan, outside: Outside) -> bool:
     outside.show.close()
     terminal.show_restore_plan(plan)
     return click.confirm("Restore this now?", default=False, err=True)
+
+
+def _load(settings: Settings, estate: Estate, request: LoadRequest, *, dry_run: bool) -> int:
+    with open_outside(settings, estate, reads=True) as outside:
+        plan = plan_load(estate, request, outside)
+        outcome = None if dry_run else load(plan, outside)
+    if outcome is None:
+        answer(
+            settings,
+            lambda: machine.load_plan_document(plan),
+            lambda words: words.show_load_plan(plan),
+            good=False,
+        )
+        return 0
+    answer(
+        settings,
+        lambda: machine.restore_document(outcome),
+        lambda words: words.show_restore(outcome),
+        good=outcome.verified,
+    )
+    return EXIT[outcome.outcome]
+
+
+def _load_request(asked: Mapping[str, Any], *, over: bool) -> LoadRequest:
+    for option in ("target", "include"):
+        if asked[option]:
+            name = "to" if option == "target" else option
+            raise UsageError(f"--{name} does not go with --into", hint=f"drtool restore {asked['dataset']} --help")
+    if not asked["into"].isprintable() or not asked["into"]:
+        raise UsageError("--into needs the name of a database")
+    return LoadRequest(
+        dataset=asked["dataset"],
+        database=asked["into"],
+        at=_moment(asked["at"]) if asked["at"] else None,
+        snapshot=asked["snapshot"],
+        copy=asked["copy"],
+        over=over,
+    )
 
 
 def _request(asked: Mapping[str, Any], *, over: bool) -> RestoreRequest:

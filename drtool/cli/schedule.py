@@ -19,7 +19,7 @@ from drtool.cli.answer import answer
 from drtool.cli.settings import Settings, command
 from drtool.cli.wiring import open_estate, state_folder
 from drtool.core.schedule import Kind, Setting, is_ours, sandbox, schedule_files, schedule_paths, scheduled_time
-from drtool.documents.estate import CommandSource, Estate, FileSource, SqliteSource
+from drtool.documents.estate import CommandSource, DatabaseSource, Estate, FileSource, SqliteSource
 from drtool.errors import DrtoolError, UsageError
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -269,7 +269,7 @@ def _places(estate: Estate) -> tuple[list[str], list[str]]:
 
 
 def _starts_own_programs(estate: Estate) -> bool:
-    commands = (isinstance(dataset.source, CommandSource) for dataset in estate.datasets.values())
+    commands = (isinstance(dataset.source, CommandSource | DatabaseSource) for dataset in estate.datasets.values())
     return any(commands) or any(repository.password.command for repository in estate.repositories.values())
 
 

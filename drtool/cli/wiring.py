@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from drtool.adapters import secrets
+from drtool.adapters import dumper, secrets
 from drtool.adapters.block_devices import BlockDevices
 from drtool.adapters.directory import DirectoryCopy
 from drtool.adapters.evidence_store import EvidenceStore
+from drtool.adapters.mariadb import MariaDB
 from drtool.adapters.memory import keep_little
+from drtool.adapters.postgresql import PostgreSQL
 from drtool.adapters.restic import ResticProgram, find_restic
 from drtool.adapters.s3 import Credentials, Place, S3Copy
 from drtool.adapters.sqlite import SqliteDatabases
@@ -27,9 +29,18 @@ from drtool.adapters.state import FileLocks, StateSpool, SystemClock
 from drtool.cli.settings import Settings
 from drtool.core.media import Medium, declared_medium
 from drtool.core.objects import Inventory
-from drtool.core.ports import Copy, Restic, Union
+from drtool.core.ports import Copy, Restic, Source, Union
 from drtool.documents.estate import Copy as CopyDocument
-from drtool.documents.estate import DeclaredMedium, Estate, FileSource, Secret, SqliteSource
+from drtool.documents.estate import (
+    DatabaseSource,
+    DeclaredMedium,
+    Estate,
+    FileSource,
+    MariaDBSource,
+    PostgreSQLSource,
+    Secret,
+    SqliteSource,
+)
 from drtool.documents.fields import Endpoint
 from drtool.documents.loader import find_estate, load_estate
 from drtool.errors import DrtoolError, UsageError
@@ -81,7 +92,7 @@ def open_outside(
             locks=locks,
             spool=StateSpool(state / "spool"),
             media=EstateMedia(estate),
-            databases=SqliteDatabases(),
+            databases=EstateDatabases(estate),
             copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
             restic=_restics(estate, program, state, locks, scan=show.watched),
             union=_union,
@@ -111,6 +122,44 @@ def state_folder(settings: Settings, site: str) -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "drtool" / site
 
 
+class EstateDatabases(SqliteDatabases):
+    """See ``core.ports.Databases``."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+
+    def check_programs(self, dataset: str) -> None:
+        if server := self.server(dataset):
+            server.check_programs()
+
+    def dump(self, dataset: str) -> Source:
+        server, what = self.server(dataset), self._estate.datasets[dataset].source
+        assert server and isinstance(what, DatabaseSource)  # others are not dumped
+        return dumper.source(server, filename=f"{dataset}.sql", limit=what.timeout.total_seconds())
+
+    def server(self, dataset: str) -> MariaDB | PostgreSQL | None:
+        match self._estate.datasets[dataset].source:
+            case MariaDBSource() as what:
+                return MariaDB(
+                    database=what.database,
+                    defaults_file=what.defaults_file,
+                    restore_file=what.restore_defaults_file or what.defaults_file,
+                    accounts_too=what.accounts,
+                )
+            case PostgreSQLSource() as what:
+                return PostgreSQL(
+                    database=what.database,
+                    host=what.host or "",
+                    port=what.port,
+                    user=what.user or "",
+                    passfile=what.passfile,
+                    restore_user=what.restore_user or what.user or "",
+                    restore_passfile=what.restore_passfile or what.passfile,
+                    accounts_too=what.accounts,
+                )
+        return None
+
+
 class EstateMedia:
     """See ``core.ports.Media``: declared media first, else as followed to the hardware."""
 
@@ -128,7 +177,7 @@ class EstateMedia:
         return _declared(document.medium, seen) if document.medium else seen
 
     def of_dataset(self, dataset: str) -> tuple[Medium, ...]:
-        """A command's data lies where only its author knows."""
+        """A command's data lies where only its author knows, and a server's where only the server does."""
         source = self._estate.datasets[dataset].source
         if isinstance(source, FileSource):
             return tuple(dict.fromkeys(self._of_path(path) for path in source.paths))

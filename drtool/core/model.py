@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from drtool.core.dump import Comparison
 from drtool.core.media import Medium
 from drtool.core.objects import EMPTY, Inventory, Send, without
 
@@ -396,6 +397,7 @@ class RestoreOutcome:
     verified: bool
     taken_from: Mapping[str, Taken] = field(default_factory=dict)
     damage: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tables: tuple[Comparison, ...] = ()  # of a database that was loaded
     outcome: Outcome = Outcome.DONE
     reason: str = ""
     safety: str = ""  # the snapshot of what was there before
@@ -518,6 +520,38 @@ class RestorePlan:
     free: int
     parts: tuple[Part, ...] = ()
     changes: Changes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """Into which database a dataset's dump is to be loaded."""
+
+    dataset: str
+    database: str
+    at: datetime | None = None
+    snapshot: str | None = None
+    copy: str | None = None
+    over: bool = False  # drop and create anew a database that holds something
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """What loading would do; ``sources`` to ``config_sha256`` as in ``RestorePlan``.
+
+    ``path`` is the dump's in the snapshot. ``holds`` is how much is in the database now; None: it does not exist.
+    """
+
+    request: LoadRequest
+    repository: str
+    snapshot: Snapshot
+    path: str
+    sources: tuple[str, ...]
+    direct: bool
+    united: bool
+    present: Mapping[str, Inventory]
+    config_sha256: str
+    server: str
+    holds: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

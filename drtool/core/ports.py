@@ -216,6 +216,12 @@ class Restic(Protocol):
     def preview(self, place: Place, snapshot: str, part: Part) -> Changes:
         """What a restore over what is there would change. Writes nothing."""
 
+    def dump(self, place: Place, snapshot: str, path: str, take: Callable[[bytes], None]) -> None:
+        """Hand over the bytes of one file of a snapshot, in order, each verified by restic.
+
+        What ``take`` raises ends it. Raises where not all of it came; what came is right until there.
+        """
+
     def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
         """What a restore would bring. Writes nothing."""
 
@@ -249,11 +255,69 @@ class Source:
     command: tuple[str, ...] = ()
     filename: str = ""
     limit: float | None = None  # seconds that the command may take
+    title: str = ""  # what is read, where the command's name would tell a person nothing
 
 
 class Databases(Protocol):
     def copy_sqlite(self, database: Path, target: Path) -> None:
         """A consistent copy of a database in use. Raises ``SourceFailed``; leaves nothing half-written."""
+
+    def check_programs(self, dataset: str) -> None:
+        """Raises ``ProgramMissing`` where a program is not installed that the dataset's dump needs."""
+
+    def dump(self, dataset: str) -> Source:
+        """What restic reads to save the dataset's database: a dump in the form of ``core.dump``."""
+
+    def server(self, dataset: str) -> DatabaseServer | None:
+        """The server that the dataset's database lies on; None where it lies on none."""
+
+
+class Script(Protocol):
+    """SQL that a server's own client runs while it comes in."""
+
+    def say(self, content: bytes) -> None:
+        """Run this next. Raises ``DatabaseFailed`` when something before it failed."""
+
+    def end(self) -> None:
+        """Wait until all of it was run. Raises ``DatabaseFailed``."""
+
+
+class DatabaseServer(Protocol):
+    """A database server, reached by its own client programs, with the accounts that one dataset names.
+
+    Raises ``ProgramMissing`` where those are not installed, and ``DatabaseFailed`` with what the server said.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def needs_accounts(self) -> bool:
+        """Whether a database cannot be loaded before the accounts are there that it mentions."""
+
+    @property
+    def where(self) -> str:
+        """The server in a few words, for a person."""
+
+    def objects_in(self, database: str) -> int | None:
+        """How many tables, routines and the like are in a database; None where it does not exist."""
+
+    def reserved(self, database: str) -> bool:
+        """Whether the name is the server's own, and must never be written to."""
+
+    def create(self, database: str, properties: Mapping[str, str]) -> None:
+        """Create an empty database with the properties that a dump recorded."""
+
+    def drop(self, database: str) -> None: ...
+
+    def accounts(self) -> Collection[str]:
+        """The accounts that are there, as they are named in a dump."""
+
+    def load(self, database: str | None) -> AbstractContextManager[Script]:
+        """Run SQL in a database, or in none. What is not ended is stopped."""
+
+    def rows(self, database: str) -> Mapping[str, int]:
+        """The number of rows of each table, counted."""
 
 
 class Evidence(Protocol):

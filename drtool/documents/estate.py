@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path, PurePath
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr
 from pydantic_core import InitErrorDetails
@@ -219,6 +219,42 @@ class SqliteSource(Part):
     path: Annotated[FullPath, Field(description="The database file")]
 
 
+class MariaDBSource(Part):
+    """A MariaDB database, dumped as of one moment, with the accounts that have rights on it."""
+
+    database: Annotated[Text, Field(description="The database")]
+    defaults_file: Annotated[
+        SecretFile, Field(description="An option file with server, user and password of the dump's account, mode 0600")
+    ]
+    restore_defaults_file: Annotated[
+        SecretFile | None,
+        Field(description="The same for an account that may create databases and accounts; only restore uses it"),
+    ] = None
+    accounts: Annotated[bool, Field(description="Save the accounts with rights on the database too")] = True
+    timeout: Annotated[Duration, Field(description="How long the dump may take")] = timedelta(hours=12)
+
+
+class PostgreSQLSource(Part):
+    """A PostgreSQL database, dumped as of one moment, with the roles that it needs."""
+
+    database: Annotated[Text, Field(description="The database")]
+    host: Annotated[Text | None, Field(description="The server's name, or the folder of its socket")] = None
+    port: Annotated[int, Field(ge=1, le=65535, description="The server's port")] = 5432
+    user: Annotated[Text | None, Field(description="The role that dumps")] = None
+    passfile: Annotated[
+        SecretFile | None, Field(description="Its password, in a file as libpq reads it (~/.pgpass), mode 0600")
+    ] = None
+    restore_user: Annotated[
+        Text | None, Field(description="The role that may create databases and roles; only restore uses it")
+    ] = None
+    restore_passfile: Annotated[SecretFile | None, Field(description="Its password; without it passfile")] = None
+    accounts: Annotated[bool, Field(description="Save the roles that the database needs too")] = True
+    timeout: Annotated[Duration, Field(description="How long the dump may take")] = timedelta(hours=12)
+
+
+DatabaseSource = MariaDBSource | PostgreSQLSource
+
+
 class CommandSource(Part):
     """What a program prints; a program that fails leaves no snapshot."""
 
@@ -249,13 +285,12 @@ class Retention(Part):
 class Dataset(Part):
     """A named thing to protect, with its objectives."""
 
-    one_of = ("files", "sqlite", "command")
-    not_yet: ClassVar[Mapping[str, str]] = {
-        kind: "dump it with 'command' until then" for kind in ("mariadb", "postgresql")
-    }
+    one_of = ("files", "mariadb", "postgresql", "sqlite", "command")
 
     repository: Annotated[Name, Field(description="The repository its snapshots go to")]
     files: Annotated[FileSource | None, Field(description="Back up directories and files")] = None
+    mariadb: Annotated[MariaDBSource | None, Field(description="Back up a MariaDB database")] = None
+    postgresql: Annotated[PostgreSQLSource | None, Field(description="Back up a PostgreSQL database")] = None
     sqlite: Annotated[SqliteSource | None, Field(description="Back up a SQLite database")] = None
     command: Annotated[CommandSource | None, Field(description="Back up what a program prints")] = None
     rpo: Annotated[Duration, Field(description="How much of the newest work may be lost: age of a snapshot")]
@@ -263,11 +298,20 @@ class Dataset(Part):
     retention: Annotated[Retention | None, Field(description="What prune keeps; without it everything is kept")] = None
 
     @property
-    def source(self) -> FileSource | SqliteSource | CommandSource:
+    def source(self) -> FileSource | DatabaseSource | SqliteSource | CommandSource:
         """What is read."""
-        source = self.files or self.sqlite or self.command
+        source = self.files or self.mariadb or self.postgresql or self.sqlite or self.command
         assert source is not None  # one_of
         return source
+
+    def secret_files(self) -> tuple[Path | None, ...]:
+        """The files that hold its database's passwords."""
+        match self.source:
+            case MariaDBSource() as source:
+                return source.defaults_file, source.restore_defaults_file
+            case PostgreSQLSource() as source:
+                return source.passfile, source.restore_passfile
+        return ()
 
 
 class Estate(Part):
@@ -319,7 +363,8 @@ class Estate(Part):
         passwords = (repository.password.file for repository in self.repositories.values())
         copies = (copy for repository in self.repositories.values() for copy in repository.copies.values())
         keys = (copy.credentials.file for copy in copies if copy.credentials)
-        return frozenset(file for file in (*passwords, *keys) if file)
+        accounts = (file for dataset in self.datasets.values() for file in dataset.secret_files())
+        return frozenset(file for file in (*passwords, *keys, *accounts) if file)
 
     def documents(self) -> tuple[Path, ...]:
         """The estate's own documents that are there: itself, policies, register, runbooks. Never a secret."""

@@ -55,8 +55,6 @@ class Part(BaseModel):
 
     one_of: ClassVar[tuple[str, ...]] = ()
     """Keys of which exactly one must be there."""
-    not_yet: ClassVar[Mapping[str, str]] = {}
-    """Keys that a later version will know, with what to do until then."""
     confidential: ClassVar[bool] = False
     """An unknown key here may be a secret that was put in the wrong place, so it is not repeated."""
 
@@ -78,9 +76,7 @@ class Part(BaseModel):
     def _unknown_keys(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         known = cls.known_keys()
         for key in (key for key in data if key not in known):
-            if key in cls.not_yet:
-                message = f"not supported yet by this version; {cls.not_yet[key]}"
-            elif cls.confidential:
+            if cls.confidential:
                 yield found(mistake(f"unknown key; known here: {', '.join(known)}; never the secret itself"))
                 continue
             elif names_a_secret(key) and not nearest(key, known):
@@ -92,7 +88,7 @@ class Part(BaseModel):
 
     @classmethod
     def _not_exactly_one(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        given = [key for key in data if key in cls.one_of or key in cls.not_yet]
+        given = [key for key in data if key in cls.one_of]
         allowed = ", ".join(cls.one_of)
         if cls.one_of and not given:
             near = [nearest(key, cls.one_of) for key in data if key not in cls.known_keys()]

@@ -23,7 +23,7 @@ from drtool.core.model import (
 from drtool.core.objects import EMPTY, Inventory, agreeing, by_kind, key_of_snapshot, plan_replication, to_remember
 from drtool.core.ports import Copy
 from drtool.documents.estate import Estate
-from drtool.errors import CopyTrouble, DrtoolError
+from drtool.errors import CopyTrouble, DrtoolError, ProgramMissing
 from drtool.flows.assess import ensure_probed
 from drtool.flows.outside import Outside
 from drtool.flows.protect import Protecting
@@ -39,6 +39,7 @@ def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: flo
     For ``safety``, before a restore in place, one copy will do: the next run brings it to the others.
     One repository's trouble does not stop the next. Raises only what stops all of them.
     """
+    _require_programs(names, outside)
     run, start = uuid.uuid4().hex, outside.clock.monotonic()
     look_at_clock(outside, run)
     datasets: list[DatasetOutcome] = []
@@ -67,6 +68,18 @@ def back_up(estate: Estate, names: Sequence[str], outside: Outside, *, wait: flo
         datasets=tuple(datasets),
         copies=tuple(copies),
     )
+
+
+def _require_programs(names: Sequence[str], outside: Outside) -> None:
+    """Raises ``ProgramMissing`` where it stops every dataset; what stops only some is said of those."""
+    missing = []
+    for name in names:
+        try:
+            outside.databases.check_programs(name)
+        except ProgramMissing as error:
+            missing.append(error)
+    if names and len(missing) == len(names):
+        raise missing[0]
 
 
 def _overall(datasets: Sequence[DatasetOutcome], copies: Sequence[CopyOutcome]) -> Outcome:

@@ -65,11 +65,11 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     """Choose and check; nothing is written. Raises what stands in the way."""
     repository = estate.datasets[request.dataset].repository
     outside.show.phase(f"looking at the copies of {repository}")
-    stock = _stock(repository, request, outside)
+    stock = stock_of(repository, request.copy, outside)
     snapshot = choose_snapshot(
         known_snapshots(repository, outside, stock.everything), request.dataset, at=request.at, named=request.snapshot
     )
-    sources = _sources(repository, snapshot, stock, outside)
+    sources = sources_of(repository, snapshot, stock, outside)
     files, size = snapshot.files, snapshot.bytes
     if request.include and not request.in_place:
         would = _size_of_part(repository, sources, snapshot, request.include, outside)
@@ -84,7 +84,7 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
         repository=repository,
         snapshot=snapshot,
         sources=sources,
-        direct=request.copy is not None or _worth_trying_alone(sources, repository, stock, outside),
+        direct=request.copy is not None or worth_trying_alone(sources, repository, stock, outside),
         united=request.copy is None and len(stock.present) > 1,
         present=stock.everything,
         config_sha256=stock.config_sha256,
@@ -209,7 +209,7 @@ def _united(plan: RestorePlan, run: str, target: Path, before: Mapping[str, Take
         try:
             part = _from(plan, union, target, outside)
         finally:
-            _report_damage(plan.repository, run, union.damage(), outside)
+            report_damage(plan.repository, run, union.damage(), outside)
         taken, damage = union.taken(), union.damage()
     if not part.complete:
         raise _not_everything("all copies together", part)
@@ -219,7 +219,7 @@ def _united(plan: RestorePlan, run: str, target: Path, before: Mapping[str, Take
     return _Brought(source="union", last=part, taken=taken, damage=damage)
 
 
-def _report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]], outside: Outside) -> None:
+def report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]], outside: Outside) -> None:
     """Also of a restore that fails for it: the next run then reads these objects again, and heals what it can."""
     for name, keys in damage.items():
         outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool backup heals it")
@@ -356,17 +356,18 @@ def _gigabytes(size: int) -> str:
 # The copies
 
 
-def _stock(repository: str, request: RestoreRequest, outside: Outside) -> Stock:
+def stock_of(repository: str, copy: str | None, outside: Outside) -> Stock:
+    """What all copies hold, or the one that was asked for."""
     copies = outside.copies[repository]
-    if request.copy:
-        copies = (named_copy(copies, request.copy),)
+    if copy:
+        copies = (named_copy(copies, copy),)
     recorded = outside.evidence.recorded(repository)
     stock = take_stock(repository, copies, outside.evidence, fully=False)
     require_one(repository, stock, recorded)
     return stock
 
 
-def _sources(repository: str, snapshot: Snapshot, stock: Stock, outside: Outside) -> tuple[str, ...]:
+def sources_of(repository: str, snapshot: Snapshot, stock: Stock, outside: Outside) -> tuple[str, ...]:
     """The copies that hold the snapshot, best first."""
     plan = plan_replication(stock.present, recorded=outside.evidence.recorded(repository))
     return rank_copies(
@@ -377,7 +378,7 @@ def _sources(repository: str, snapshot: Snapshot, stock: Stock, outside: Outside
     )
 
 
-def _worth_trying_alone(sources: Sequence[str], repository: str, stock: Stock, outside: Outside) -> bool:
+def worth_trying_alone(sources: Sequence[str], repository: str, stock: Stock, outside: Outside) -> bool:
     """Whether restic shall read the best copy itself: it is near, or alone, and nothing is known to be wrong with it.
 
     Two distant copies are read together from the start, which is faster.

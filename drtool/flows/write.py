@@ -12,8 +12,16 @@ from pathlib import Path
 from drtool.core.model import ESTATE, SAFETY, BackupSummary, DatasetOutcome, Outcome, Snapshot
 from drtool.core.objects import EMPTY, Inventory, Plan, digest_of, key_of_snapshot, kind_of
 from drtool.core.ports import Copy, Progress, Restic, Source
-from drtool.documents.estate import CommandSource, Estate, FileSource, SqliteSource
-from drtool.errors import CopyRefused, CopyTrouble, DrtoolError, NoRepository, ResticFailed, SourceFailed
+from drtool.documents.estate import CommandSource, DatabaseSource, Estate, FileSource, SqliteSource
+from drtool.errors import (
+    CopyRefused,
+    CopyTrouble,
+    DrtoolError,
+    NoRepository,
+    ProgramMissing,
+    ResticFailed,
+    SourceFailed,
+)
 from drtool.flows.outside import Outside
 from drtool.flows.replicate import Replication, Settled
 from drtool.flows.take_stock import Stock
@@ -80,7 +88,7 @@ class Writing:
         try:
             with self._source(name) as (source, missing):
                 outcome = self._snapshot(copy, name, source)
-        except SourceFailed as error:
+        except (SourceFailed, ProgramMissing) as error:
             return failed(name, error)
         except OSError as error:
             return failed(
@@ -156,6 +164,8 @@ class Writing:
             with self.outside.spool.folder(f"{self.repository}-{name}") as folder:
                 self.outside.databases.copy_sqlite(what.path, folder / what.path.name)
                 yield Source(paths=(what.path.name,), folder=folder), ()
+        elif isinstance(what, DatabaseSource):
+            yield self.outside.databases.dump(name), ()
         elif isinstance(what, CommandSource):
             limit = what.timeout.total_seconds()
             yield Source(command=tuple(what.argv), filename=what.filename, limit=limit), ()

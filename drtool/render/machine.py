@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from drtool.core.dump import Comparison
 from drtool.core.evidence import ChainVerdict, stamp
 from drtool.core.media import Medium
 from drtool.core.model import (
@@ -21,6 +22,7 @@ from drtool.core.model import (
     HealOutcome,
     Hold,
     Holding,
+    LoadPlan,
     LocksFound,
     PruneOutcome,
     PrunePlan,
@@ -161,7 +163,31 @@ def restore_document(outcome: RestoreOutcome) -> Document:
         "taken_from": {copy: {"objects": one.objects, "bytes": one.bytes} for copy, one in outcome.taken_from.items()},
         "damage": {copy: sorted(keys) for copy, keys in outcome.damage.items()},
         "outcome": outcome.outcome,
-    } | ({"safety": outcome.safety, "undo": outcome.undo} if outcome.safety else {})
+        **({"safety": outcome.safety, "undo": outcome.undo} if outcome.safety else {}),
+        **({"tables": [_comparison(one) for one in outcome.tables]} if outcome.tables else {}),
+        **({"reason": outcome.reason} if outcome.reason else {}),
+    }
+
+
+def _comparison(one: Comparison) -> Document:
+    """``expected`` is a number, or the least and the most where the table was written to while it was dumped."""
+    rows = one.expected
+    expected = None if rows is None else rows.least if rows.least == rows.most else [rows.least, rows.most]
+    return {"table": one.table, "expected": expected, "found": one.found, "verdict": one.verdict}
+
+
+def load_plan_document(plan: LoadPlan) -> Document:
+    return {
+        "dataset": plan.request.dataset,
+        "snapshot": plan.snapshot.id,
+        "time": stamp(plan.snapshot.time),
+        "sources": list(plan.sources),
+        "source": plan.sources[0] if plan.direct else "union",
+        "target": plan.request.database,
+        "server": plan.server,
+        "replaces": bool(plan.holds),
+        "bytes": plan.snapshot.bytes,
+    }
 
 
 def plan_document(plan: RestorePlan) -> Document:

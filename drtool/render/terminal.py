@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.table import Table
 
+from drtool.core.dump import Verdict as TableVerdict
 from drtool.core.media import Medium
 from drtool.core.model import (
     Changes,
@@ -23,6 +24,7 @@ from drtool.core.model import (
     HealOutcome,
     Hold,
     Initialised,
+    LoadPlan,
     LocksFound,
     Loss,
     PruneOutcome,
@@ -44,6 +46,8 @@ COLOURS = {
     "added": "green", "altered": "yellow", "deleted": "red",
     "failed": "red", "damaged": "red", "absent": "red", "fail": "red",
 }  # fmt: skip
+
+SHOWN = 20  # tables that are not as they were; the JSON lists all
 
 
 class LiveShow:
@@ -193,15 +197,44 @@ def show_snapshots(found: Sequence[tuple[Snapshot, Sequence[str]]]) -> None:
 def show_restore(outcome: RestoreOutcome) -> None:
     seconds = max(outcome.seconds, 0.001)
     sources = ", ".join(f"{name} ({_size(part.bytes)})" for name, part in outcome.taken_from.items())
+    verified = "all of it verified" if outcome.verified else "[red]not as it was saved[/]"
     _console().print(
         f"{_coloured(outcome.outcome)}: {escape(outcome.dataset)} of {_time(outcome.snapshot.time)} UTC"
         f" is back in {escape(outcome.target)}\n"
         f"{outcome.files:,} files and folders, {_size(outcome.bytes)} in {_duration(timedelta(seconds=seconds))}"
-        f" ({_size(outcome.bytes / seconds)}/s), all of it verified, taken from {escape(sources or outcome.source)}",
+        f" ({_size(outcome.bytes / seconds)}/s), {verified}, taken from {escape(sources or outcome.source)}",
         highlight=False,
     )
+    if outcome.tables:
+        _show_tables(outcome)
     if outcome.undo:
         say(f"what was there before is saved; undo by: {outcome.undo}")
+
+
+def _show_tables(outcome: RestoreOutcome) -> None:
+    """What was counted after loading, and what of it is wrong."""
+    console, wrong = _console(), [one for one in outcome.tables if one.verdict != TableVerdict.EQUAL]
+    rows = sum(one.found or 0 for one in outcome.tables)
+    console.print(f"{len(outcome.tables):,} tables with {rows:,} rows were counted", highlight=False)
+    for one in wrong[:SHOWN]:
+        expected = "no such table" if one.expected is None else f"{one.expected} rows"
+        found = "no such table" if one.found is None else f"{one.found} rows"
+        console.print(f"  [red]{escape(one.table)}: saved {expected}, found {found}[/]", highlight=False)
+    if len(wrong) > SHOWN:
+        console.print(f"  … and {len(wrong) - SHOWN} more", highlight=False)
+
+
+def show_load_plan(plan: LoadPlan) -> None:
+    database = escape(plan.request.database)
+    first = "which would be created"
+    if plan.holds is not None:
+        first = "which would be [red]dropped[/] and created anew" if plan.holds else "which is there and empty"
+    _console().print(
+        f"would load {escape(plan.request.dataset)} of {_time(plan.snapshot.time)} UTC"
+        f" (snapshot {plan.snapshot.id[:12]}) into the database {database}, {first},\n"
+        f"on {escape(plan.server)}, from {escape(_ways(plan))}: {_size(plan.snapshot.bytes)}",
+        highlight=False,
+    )
 
 
 def show_restore_plan(plan: RestorePlan) -> None:
@@ -230,7 +263,7 @@ def _show_changes(changes: Changes) -> None:
     )
 
 
-def _ways(plan: RestorePlan) -> str:
+def _ways(plan: RestorePlan | LoadPlan) -> str:
     first = plan.sources[0] if plan.direct else ""
     together = f"all copies together ({', '.join(plan.present)})" if plan.united else ""
     return ", then ".join(filter(None, (first, together)))

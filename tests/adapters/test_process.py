@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from drtool.adapters import process
-from drtool.adapters.process import Command, output, pour, run
+from drtool.adapters.process import Command, output, pour, run, talk, writer
 from drtool.errors import ProgramMissing
 
 ROOT = Path(__file__).parents[2]
@@ -96,8 +96,31 @@ def test_a_program_is_asked_nothing() -> None:
 
 def test_a_program_is_poured_into_a_file(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
-        ended, size = pour(shell("head -c 3000000 /dev/zero"), out.fileno(), overdue=lambda: False)
+        ended, size = pour(shell("head -c 3000000 /dev/zero"), writer(out.fileno()), overdue=lambda: False)
     assert (ended.code, size, (tmp_path / "out").stat().st_size) == (0, 3_000_000, 3_000_000)
+
+
+def test_a_program_that_is_talked_to_answers_in_lines_and_tells_when_it_is_done() -> None:
+    lines: list[str | None] = []
+    with talk(shell("while read line; do echo got $line; done; echo bad >&2; exit 3"), on_line=lines.append) as spoken:
+        spoken.say(b"one\n")
+        assert eventually(lambda: lines == ["got one"])
+        spoken.say(b"two\n")
+        ended = spoken.end()
+    assert (ended.code, ended.errors, lines) == (3, ("bad",), ["got one", "got two", None])
+
+
+def test_a_program_that_is_talked_to_does_not_outlive_the_talk(tmp_path: Path) -> None:
+    with talk(shell(f"echo $$ > {tmp_path / 'pid'}; exec sleep 60")):
+        pid = pid_in(tmp_path / "pid")
+    assert not alive(pid)
+
+
+def test_talking_to_a_program_that_has_ended_is_a_broken_pipe() -> None:
+    with talk(shell("exit 1")) as spoken, pytest.raises(BrokenPipeError):
+        for _ in range(100):
+            spoken.say(b"hello\n" * 10_000)
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +128,7 @@ def test_a_program_is_poured_into_a_file(tmp_path: Path) -> None:
     [
         """run(command("yes 0123456789abcdef | head -c 100000000"), on_line=lambda line: None)""",
         """run(command("yes 0123456789abcdef | head -c 100000000 >&2"), on_line=lambda line: None)""",
-        """pour(command("head -c 100000000 /dev/zero"), os.open("/dev/null", os.O_WRONLY), overdue=lambda: False)""",
+        """pour(command("head -c 100000000 /dev/zero"), lambda chunk: None, overdue=lambda: False)""",
     ],
 )
 def test_a_hundred_megabytes_of_output_need_no_memory(act: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from drtool.core.model import Immutability, LockMode
-from drtool.documents.estate import CommandSource, FileSource, S3Place, SqliteSource
+from drtool.documents.estate import CommandSource, FileSource, PostgreSQLSource, S3Place, SqliteSource
 from drtool.documents.loader import check_document, find_estate, load_estate, load_policy
 from drtool.errors import DocumentInvalid, UsageError
 
@@ -110,6 +110,26 @@ def test_a_dataset_has_one_source_of_its_kind(estate: Path) -> None:
     datasets = load_estate(estate).datasets
     assert datasets["files"].source == FileSource(paths=(Path("/var/www/shop"),), exclude=("*.tmp",))
     assert datasets["dump"].source == CommandSource(argv=("pg_dump", "shop"), filename="shop.sql")
+
+
+def test_the_option_files_of_databases_are_secrets_and_never_stored_as_documents(estate: Path) -> None:
+    folder = estate.parent
+    for name in ("dump.cnf", "restore.cnf", "pgpass"):
+        (folder / name).write_text("secret")
+        (folder / name).chmod(0o600)
+    objectives = "repository: main, rpo: 24h, rto: 1h"
+    more = f"""
+  shop-db: {{{objectives}, mariadb: {{database: shop, defaults_file: dump.cnf, restore_defaults_file: restore.cnf}}}}
+  crm: {{{objectives}, postgresql: {{database: crm, host: /run/postgresql, user: drtool, passfile: pgpass}}}}
+"""
+    estate.write_text(estate.read_text().replace("\ndatasets:", f"\ndatasets:{more.rstrip()}"))
+    found = load_estate(estate)
+    assert {folder / name for name in ("dump.cnf", "restore.cnf", "pgpass")} <= found.secret_files()
+    assert found.datasets["crm"].source == PostgreSQLSource(
+        database="crm", host="/run/postgresql", user="drtool", passfile=folder / "pgpass"
+    )
+    (folder / "pgpass").chmod(0o644)
+    assert "chmod 600" in check_document(estate)[0]
 
 
 def test_a_copy_tells_its_place_in_one_line(estate: Path) -> None:

@@ -329,19 +329,27 @@ def _refused(name: str, old: str, new: str, problem: str) -> object:
             "a dataset without a source",
             "    command: {argv: [pg_dump, shop], filename: shop.sql}\n",
             "",
-            "20:3: datasets.dump: one of these keys is missing: files, sqlite, command",
+            "20:3: datasets.dump: one of these keys is missing: files, mariadb, postgresql, sqlite, command",
         ),
         _refused(
             "a dataset with two sources",
             "    command: {",
             "    sqlite: {path: shop.db}\n    command: {",
-            "23:5: datasets.dump.command: only one of these keys may be given: files, sqlite, command",
+            "23:5: datasets.dump.command: only one of these keys may be given: "
+            "files, mariadb, postgresql, sqlite, command",
         ),
         _refused(
-            "a database that a later version will know",
+            "a database without its option file",
             f"command: {{{ARGV}, filename: shop.sql}}",
             "mariadb: {database: shop}",
-            "22:5: datasets.dump.mariadb: not supported yet by this version; dump it with 'command' until then",
+            "22:5: datasets.dump.mariadb: missing key 'defaults_file'",
+        ),
+        _refused(
+            "a password where only a file's name belongs",
+            f"command: {{{ARGV}, filename: shop.sql}}",
+            "postgresql: {database: shop, password: hunter2}",
+            "22:34: datasets.dump.postgresql.password: unknown key 'password'; a literal password is refused: "
+            "keep it in a file that only its owner can read, and name that file",
         ),
         _refused("no objective", "    rto: 1h\n", "", "20:3: datasets.dump: missing key 'rto'"),
         _refused(
