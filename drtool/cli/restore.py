@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -15,10 +16,10 @@ from drtool.cli.answer import answer
 from drtool.cli.backup import EXIT, named_datasets
 from drtool.cli.settings import Settings, command
 from drtool.cli.wiring import open_estate, open_outside
-from drtool.core.model import LoadRequest, RestorePlan, RestoreRequest
-from drtool.documents.estate import Estate
+from drtool.core.model import LoadRequest, RestoreRequest
+from drtool.documents.estate import DatabaseSource, Estate
 from drtool.errors import UsageError
-from drtool.flows.in_place import plan_in_place, restore_in_place
+from drtool.flows.in_place import load_in_place, plan_in_place, restore_in_place
 from drtool.flows.load import load, plan_load
 from drtool.flows.outside import Outside
 from drtool.flows.restore import list_snapshots, plan_restore
@@ -58,10 +59,13 @@ def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
     """
     estate = open_estate(settings)
     named_datasets(estate, (asked["dataset"],))
+    source = estate.datasets[asked["dataset"]].source
+    if asked["in_place"] and isinstance(source, DatabaseSource):
+        return _load(settings, estate, _load_request({**asked, "into": source.database}, over=True), dry_run, yes)
     if asked["in_place"]:
         return _restore_in_place(settings, estate, asked, dry_run=dry_run, yes=yes)
     if asked["into"] is not None:
-        return _load(settings, estate, _load_request(asked, over=yes), dry_run=dry_run)
+        return _load(settings, estate, _load_request(asked, over=yes), dry_run, yes)
     request = _request(asked, over=yes)
     with open_outside(settings, estate, reads=True) as outside:
         plan = plan_restore(estate, request, outside)
@@ -81,7 +85,7 @@ def _restore_in_place(settings: Settings, estate: Estate, asked: Mapping[str, An
     request = replace(request, in_place=True, delete=asked["delete"], safety=not asked["no_safety"])
     with open_outside(settings, estate, reads=dry_run) as outside:
         plan = plan_in_place(estate, request, outside)
-        if dry_run or not (yes or _is_wanted(settings, plan, outside)):
+        if dry_run or not (yes or _is_wanted(settings, lambda words: words.show_restore_plan(plan), outside)):
             answer(
                 settings, lambda: machine.plan_document(plan), lambda words: words.show_restore_plan(plan), good=False
             )
@@ -91,29 +95,32 @@ def _restore_in_place(settings: Settings, estate: Estate, asked: Mapping[str, An
     return 0
 
 
-def _is_wanted(settings: Settings, plan: RestorePlan, outside: Outside) -> bool:
+def _is_wanted(settings: Settings, show: Callable[[ModuleType], None], outside: Outside) -> bool:
     """Asked of who sits there. Raises ``UsageError`` where nobody does."""
     if settings.as_json or not sys.stdin.isatty():
         raise UsageError("a restore in place overwrites what is there", hint="look at it by --dry-run, then give --yes")
     from drtool.render import terminal
 
     outside.show.close()
-    terminal.show_restore_plan(plan)
+    show(terminal)
     return click.confirm("Restore this now?", default=False, err=True)
 
 
-def _load(settings: Settings, estate: Estate, request: LoadRequest, *, dry_run: bool) -> int:
-    with open_outside(settings, estate, reads=True) as outside:
+def _load(settings: Settings, estate: Estate, request: LoadRequest, dry_run: bool, yes: bool) -> int:
+    """Load into a database that is named; in place, into the dataset's own, with what is in it saved before."""
+
+    def show(words: ModuleType) -> None:
+        words.show_load_plan(plan)
+
+    with open_outside(settings, estate, reads=dry_run or not request.in_place) as outside:
         plan = plan_load(estate, request, outside)
-        outcome = None if dry_run else load(plan, outside)
-    if outcome is None:
-        answer(
-            settings,
-            lambda: machine.load_plan_document(plan),
-            lambda words: words.show_load_plan(plan),
-            good=False,
-        )
-        return 0
+        if dry_run or (request.in_place and not (yes or _is_wanted(settings, show, outside))):
+            answer(settings, lambda: machine.load_plan_document(plan), show, good=False)
+            return 0
+        if request.in_place:
+            outcome = load_in_place(estate, plan, outside, safety=request.safety, wait=60)
+        else:
+            outcome = load(plan, outside)
     answer(
         settings,
         lambda: machine.restore_document(outcome),
@@ -127,7 +134,10 @@ def _load_request(asked: Mapping[str, Any], *, over: bool) -> LoadRequest:
     for option in ("target", "include"):
         if asked[option]:
             name = "to" if option == "target" else option
-            raise UsageError(f"--{name} does not go with --into", hint=f"drtool restore {asked['dataset']} --help")
+            raise UsageError(
+                f"--{name} does not go with {'--in-place' if asked['in_place'] else '--into'}",
+                hint=f"drtool restore {asked['dataset']} --help",
+            )
     if not asked["into"].isprintable() or not asked["into"]:
         raise UsageError("--into needs the name of a database")
     return LoadRequest(
@@ -137,6 +147,8 @@ def _load_request(asked: Mapping[str, Any], *, over: bool) -> LoadRequest:
         snapshot=asked["snapshot"],
         copy=asked["copy"],
         over=over,
+        in_place=asked["in_place"],
+        safety=not asked["no_safety"],
     )
 
 

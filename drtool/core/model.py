@@ -532,6 +532,8 @@ class LoadRequest:
     snapshot: str | None = None
     copy: str | None = None
     over: bool = False  # drop and create anew a database that holds something
+    in_place: bool = False  # the dataset's own database, with what is in it saved before
+    safety: bool = True  # in place: save first what is in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from drtool.core.model import Changes, DatasetOutcome, Part, RestoreOutcome, RestorePlan, RestoreRequest
+from drtool.core.model import Changes, LoadPlan, Part, RestoreOutcome, RestorePlan, RestoreRequest
 from drtool.documents.estate import Estate, FileSource
 from drtool.errors import DrtoolError, SourceFailed, UsageError
 from drtool.flows.back_up import back_up
 from drtool.flows.hold import add_hold
+from drtool.flows.load import load
 from drtool.flows.outside import Outside
 from drtool.flows.restore import FAILURES, SPARE, named_copy, plan_restore, restore
 
@@ -58,8 +59,24 @@ def restore_in_place(estate: Estate, plan: RestorePlan, outside: Outside, *, wai
     outcome = restore(plan, outside)
     if not saved:
         return outcome
-    undo = ["drtool", "restore", plan.request.dataset, "--snapshot", saved[:16], "--in-place", "--delete"]
-    return replace(outcome, safety=saved, undo=shlex.join(undo))
+    return replace(outcome, safety=saved, undo=_undo(plan.request.dataset, saved, "--delete"))
+
+
+def load_in_place(estate: Estate, plan: LoadPlan, outside: Outside, *, safety: bool, wait: float) -> RestoreOutcome:
+    """The same for a database: dump what is in it, under a hold; drop it, and load the snapshot.
+
+    Raises ``SourceFailed`` where the present state cannot be dumped, as where it is broken.
+    """
+    name = plan.request.dataset
+    saved = ""
+    if safety and plan.holds:
+        saved = _saved(estate, name, plan.repository, outside, wait=wait)
+    outcome = load(plan, outside)
+    return replace(outcome, safety=saved, undo=_undo(name, saved)) if saved else outcome
+
+
+def _undo(name: str, saved: str, *more: str) -> str:
+    return shlex.join(["drtool", "restore", name, "--snapshot", saved[:16], "--in-place", *more])
 
 
 def _parts(paths: Sequence[str], request: RestoreRequest) -> tuple[Part, ...]:
@@ -130,6 +147,10 @@ def _save(estate: Estate, plan: RestorePlan, outside: Outside, *, wait: float) -
     if not any(_holds_anything(path) for path in source.paths):
         outside.show.note("nothing is there that could be saved before")
         return ""
+    return _saved(estate, name, plan.repository, outside, wait=wait)
+
+
+def _saved(estate: Estate, name: str, repository: str, outside: Outside, *, wait: float) -> str:
     outside.show.phase("saving what is there now")
     try:
         saved = back_up(estate, [name], outside, wait=wait, safety=True).datasets[0]
@@ -138,18 +159,13 @@ def _save(estate: Estate, plan: RestorePlan, outside: Outside, *, wait: float) -
     except DrtoolError as error:
         raise SourceFailed(
             f"what is there now could not be saved: {error.message}",
-            hint="restore elsewhere by --to; or, if it may be lost, with --no-safety",
+            hint="restore elsewhere by --to or --into; or, if it may be lost, with --no-safety",
         ) from error
-    _hold(plan, saved, outside)
-    return saved.snapshot
-
-
-def _hold(plan: RestorePlan, saved: DatasetOutcome, outside: Outside) -> None:
-    assert saved.snapshot is not None
-    reason = f"what was there before the restore of {plan.request.dataset} in place"
-    add_hold(outside, saved.snapshot, repository=plan.repository, snapshot=saved.snapshot, reason=reason)
+    reason = f"what was there before the restore of {name} in place"
+    add_hold(outside, saved.snapshot, repository=repository, snapshot=saved.snapshot, reason=reason)
     if saved.reason:
         outside.show.note(f"what is there now was saved, but: {saved.reason}")
+    return saved.snapshot
 
 
 def _holds_anything(path: Path) -> bool:
