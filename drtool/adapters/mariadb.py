@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from drtool.adapters import clients, process
 from drtool.adapters.clients import Script, Session
-from drtool.core.dump import PartKind, Rows, Write, Writing
+from drtool.core.dump import DumpWriter, Rows, SectionKind, Write
 from drtool.errors import DatabaseFailed
 
 PACKAGE = "mariadb-client"
@@ -71,16 +71,16 @@ class MariaDB:
 
     def dump(self, out: Write) -> None:
         """Write the database, then the accounts that have rights on it, then what the dump holds."""
-        writing = Writing(out)
+        writing = DumpWriter(out)
         with ThreadPoolExecutor(2) as pool, self._reading() as before, self._reading() as after:
             tables = _tables(before, self.database)
             properties = _properties(before, self.database)
             counted = _Counted(pool, tables, self.database)
             counted.begin(before)
-            writing.part(PartKind.DATABASE, "", lambda write: self._dump_database(write, properties, counted, after))
+            writing.part(SectionKind.DATABASE, "", lambda write: self._dump_database(write, properties, counted, after))
             rows = counted.rows()
             for name, statements in _accounts(after, self.database) if self.accounts_too else ():
-                writing.script(PartKind.ACCOUNT, name, (f"{statement};" for statement in statements))
+                writing.script(SectionKind.ACCOUNT, name, (f"{statement};" for statement in statements))
         writing.close(kind=self.kind, database=self.database, tables=rows, properties=properties)
 
     def _dump_database(self, write: Write, properties: Mapping[str, str], counted: _Counted, after: Session) -> None:

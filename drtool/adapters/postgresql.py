@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from drtool.adapters import clients, process
 from drtool.adapters.clients import Script, Session
-from drtool.core.dump import PartKind, Rows, Write, Writing
+from drtool.core.dump import DumpWriter, Rows, SectionKind, Write
 from drtool.errors import DatabaseFailed
 
 PACKAGE = "postgresql-client"
@@ -71,7 +71,7 @@ class PostgreSQL:
 
         pg_dump and the counts see one and the same moment.
         """
-        writing = Writing(out)
+        writing = DumpWriter(out)
         with ThreadPoolExecutor(1) as pool, self._session(self.database, self._failed) as session:
             session.ask(
                 "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET row_security = off"
@@ -79,11 +79,11 @@ class PostgreSQL:
             session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             (moment,) = session.ask("SELECT pg_export_snapshot()")
             for name, statements in _roles(session) if self.accounts_too else ():
-                writing.script(PartKind.ACCOUNT, name, statements)
+                writing.script(SectionKind.ACCOUNT, name, statements)
             facts = _facts(session)
             last = _ownership(session, facts)
             counts = pool.submit(_count, session)
-            writing.part(PartKind.DATABASE, "", lambda write: self._dump_database(write, moment, last))
+            writing.part(SectionKind.DATABASE, "", lambda write: self._dump_database(write, moment, last))
             rows = {name: Rows(least=count, most=count) for name, count in counts.result().items()}
         writing.close(kind=self.kind, database=self.database, tables=rows, properties=_properties(facts))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from drtool.adapters import process
-from drtool.core.model import BackupSummary, Changes, CheckSummary, Loss, Part, RestoreSummary, Snapshot
+from drtool.core.model import BackupSummary, Branch, Changes, CheckSummary, Loss, RestoreSummary, Snapshot
 from drtool.core.ports import Copy, Place, Progress, Source, Watch
 from drtool.errors import (
     CopyUnreachable,
@@ -36,7 +36,6 @@ PRODUCER = (sys.executable, "-P", "-m", "drtool.adapters.producer")  # -P: nothi
 STUCK = 600.0  # seconds without progress after which a restore from this copy is given up
 PACK = re.compile(r"\bpack ([0-9a-f]{64})\b")
 PACKS = 500  # of those that are gone, named in one search: a command line has its limits
-EXAMPLES = 20  # changes of a restore in place that are shown
 UNREADABLE = 1000  # paths kept of those that could not be read
 
 ERRORS: Mapping[int, tuple[type[DrtoolError], str]] = {
@@ -123,9 +122,9 @@ class ResticProgram:
         unknown = bool(ended.code) or any("Unable to load tree" in line for line in (*ended.errors, *lines))
         return Loss(snapshot=snapshot, paths=paths, unknown=unknown)
 
-    def forget(self, copy: Copy, snapshots: Collection[str]) -> None:
+    def forget(self, copy: Copy, snapshots: Collection[str], *, repack: bool) -> None:
         """What restic prints here is no JSON, and its exit code was 0 where nothing could be removed (restic 0.18)."""
-        self._output(copy, ["forget", "--prune", *sorted(snapshots)])
+        self._output(copy, ["forget", "--prune", *([] if repack else ["--max-repack-size", "0"]), *sorted(snapshots)])
 
     def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
         only = ["--tag", tag] if tag else []
@@ -152,14 +151,14 @@ class ResticProgram:
             raise self._failure(copy, ended, watched)
         return _summary(summary, watched.items, partial=ended.code == 3)
 
-    def restore(self, place: Place, snapshot: str, part: Part, *, watch: Watch) -> RestoreSummary:
+    def restore(self, place: Place, snapshot: str, branch: Branch, *, watch: Watch) -> RestoreSummary:
         watched = _Watched(
             place.marker,
             watch,
             fields=("bytes_restored", "files_restored", "bytes_skipped", "files_skipped"),
             stuck=STUCK,
         )
-        words = [*_restore_words(snapshot, part), "--sparse", "--verify"]
+        words = [*_restore_words(snapshot, branch), "--sparse", "--verify"]
         ended = process.run(
             self._command(place, words),
             on_line=watched.line,
@@ -178,12 +177,12 @@ class ResticProgram:
             raise self._failure(place, ended, handed)
 
     def restore_size(self, place: Place, snapshot: str, *, include: Sequence[str]) -> RestoreSummary:
-        nowhere = Part(target=Path("/nonexistent/drtool"), include=tuple(include))
+        nowhere = Branch(target=Path("/nonexistent/drtool"), include=tuple(include))
         words = [*_restore_words(snapshot, nowhere), "--dry-run"]
         lines = [json.loads(line) for line in self._output(place, words).splitlines() if line.startswith("{")]
         return _restored(next((line for line in lines if line.get("message_type") == "summary"), {}))
 
-    def preview(self, place: Place, snapshot: str, part: Part) -> Changes:
+    def preview(self, place: Place, snapshot: str, branch: Branch, *, named: int) -> Changes:
         """Folders count only where they are not there yet: restic names every folder as restored."""
         counts: Counter[str] = Counter()
         size, examples, deletes = 0, list[tuple[str, str]](), list[str]()
@@ -193,15 +192,15 @@ class ResticProgram:
             message = _json(text)
             if message.get("message_type") != "verbose_status" or "item" not in message:
                 return
-            kind, path = _change(message, part)
+            kind, path = _change(message, branch)
             counts[kind] += 1
             size += int(message.get("size", 0)) if kind in ("added", "altered") else 0
             if kind == "deleted":
                 deletes.append(path)
-            if kind != "unchanged" and len(examples) < EXAMPLES:
+            if kind != "unchanged" and len(examples) < named:
                 examples.append((kind, path))
 
-        words = [*_restore_words(snapshot, part), "--dry-run", "-vv"]
+        words = [*_restore_words(snapshot, branch), "--dry-run", "-vv"]
         patience = _Patience(place.marker)
         ended = process.run(self._command(place, words), on_line=line, overdue=patience.overdue)
         if ended.code:
@@ -389,19 +388,19 @@ def _version(text: str) -> tuple[int, ...] | None:
         return None
 
 
-def _restore_words(snapshot: str, part: Part) -> list[str]:
-    what = f"{snapshot}:{part.folder}" if part.folder else snapshot
-    words = ["restore", what, "--no-lock", "--target", str(part.target)]
-    words += [word for pattern in part.include for word in ("--include", pattern)]
-    return words + (["--delete"] if part.delete else [])
+def _restore_words(snapshot: str, branch: Branch) -> list[str]:
+    what = f"{snapshot}:{branch.folder}" if branch.folder else snapshot
+    words = ["restore", what, "--no-lock", "--target", str(branch.target)]
+    words += [word for pattern in branch.include for word in ("--include", pattern)]
+    return words + (["--delete"] if branch.delete else [])
 
 
-def _change(message: Mapping[str, Any], part: Part) -> tuple[str, str]:
+def _change(message: Mapping[str, Any], branch: Branch) -> tuple[str, str]:
     """What would happen to which path. restic gives what it deletes as it lies there, the rest as in the snapshot."""
     action, item = str(message.get("action")), str(message["item"])
     if action == "deleted":
         return "deleted", item
-    path = f"{part.target}/{item.lstrip('/')}" if str(part.target) != "/" else item
+    path = f"{branch.target}/{item.lstrip('/')}" if str(branch.target) != "/" else item
     if action == "unchanged" or (action == "restored" and os.path.lexists(path)):
         return "unchanged", path
     return ("added" if action == "restored" else "altered"), path

@@ -74,6 +74,7 @@ class Shelf:
         self._coming: dict[str, Future[None]] = {}
         self._out: set[str] = set()
         self._damage: dict[str, set[str]] = {}
+        self._gone: set[str] = set()
         self._lock = threading.Lock()
 
     def names(self, kind: str) -> dict[str, int]:
@@ -110,6 +111,11 @@ class Shelf:
         """The objects found lost or altered, by copy."""
         with self._lock:
             return {name: frozenset(keys) for name, keys in self._damage.items()}
+
+    def gone(self) -> frozenset[str]:
+        """The objects that were asked for and that no copy holds intact."""
+        with self._lock:
+            return frozenset(self._gone)
 
     def close(self) -> None:
         for held in self._held.values():
@@ -182,6 +188,8 @@ class Shelf:
                 holders.remove(name)
             except CopyTrouble:
                 self._out.add(name)
+        with self._lock:
+            self._gone.add(key)
         raise ObjectMissing(f"no copy holds {key} intact")
 
     def _from_one(self, source: _Source, key: str, size: int) -> _Held:

@@ -50,6 +50,9 @@ class Union:
     def damage(self) -> Mapping[str, frozenset[str]]:
         return self._shelf.damage()
 
+    def gone(self) -> frozenset[str]:
+        return self._shelf.gone()
+
 
 @contextmanager
 def serve_union(copies: Sequence[Copy], present: Mapping[str, Inventory], config_sha256: str) -> Iterator[Union]:

@@ -16,7 +16,7 @@ from drtool.cli.answer import answer
 from drtool.cli.backup import EXIT, named_datasets
 from drtool.cli.settings import Settings, command
 from drtool.cli.wiring import open_estate, open_outside
-from drtool.core.model import LoadRequest, RestoreRequest
+from drtool.core.model import LoadRequest, RestoreOutcome, RestoreRequest
 from drtool.documents.estate import DatabaseSource, Estate
 from drtool.errors import UsageError
 from drtool.flows.in_place import load_in_place, plan_in_place, restore_in_place
@@ -72,9 +72,8 @@ def restore(settings: Settings, dry_run: bool, yes: bool, **asked: Any) -> int:
         outcome = None if dry_run else bring_back(plan, outside)
     if outcome is None:
         answer(settings, lambda: machine.plan_document(plan), lambda words: words.show_restore_plan(plan), good=False)
-    else:
-        answer(settings, lambda: machine.restore_document(outcome), lambda words: words.show_restore(outcome))
-    return 0
+        return 0
+    return _answer(settings, outcome)
 
 
 def _restore_in_place(settings: Settings, estate: Estate, asked: Mapping[str, Any], *, dry_run: bool, yes: bool) -> int:
@@ -91,8 +90,17 @@ def _restore_in_place(settings: Settings, estate: Estate, asked: Mapping[str, An
             )
             return 0
         outcome = restore_in_place(estate, plan, outside, wait=60)
-    answer(settings, lambda: machine.restore_document(outcome), lambda words: words.show_restore(outcome))
-    return 0
+    return _answer(settings, outcome)
+
+
+def _answer(settings: Settings, outcome: RestoreOutcome) -> int:
+    answer(
+        settings,
+        lambda: machine.restore_document(outcome),
+        lambda words: words.show_restore(outcome),
+        good=outcome.verified,
+    )
+    return EXIT[outcome.outcome]
 
 
 def _is_wanted(settings: Settings, show: Callable[[ModuleType], None], outside: Outside) -> bool:
@@ -121,13 +129,7 @@ def _load(settings: Settings, estate: Estate, request: LoadRequest, dry_run: boo
             outcome = load_in_place(estate, plan, outside, safety=request.safety, wait=60)
         else:
             outcome = load(plan, outside)
-    answer(
-        settings,
-        lambda: machine.restore_document(outcome),
-        lambda words: words.show_restore(outcome),
-        good=outcome.verified,
-    )
-    return EXIT[outcome.outcome]
+    return _answer(settings, outcome)
 
 
 def _load_request(asked: Mapping[str, Any], *, over: bool) -> LoadRequest:

@@ -21,16 +21,16 @@ TAIL = 16 << 20  # bytes kept of the end, which must hold the contents: that is 
 Write = Callable[[bytes], None]
 
 
-class PartKind(StrEnum):
+class SectionKind(StrEnum):
     DATABASE = "database"
     ACCOUNT = "account"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Section:
     """A stretch of the dump, in bytes. ``name`` is that of the account, as its server writes it."""
 
-    kind: PartKind
+    kind: SectionKind
     name: str
     start: int
     end: int
@@ -56,7 +56,7 @@ class Contents:
 
     kind: str
     database: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Section, ...] = ()
     tables: Mapping[str, Rows] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,13 +70,13 @@ class Incomplete(ValueError):
     """What was read is no whole dump; the text says what is missing."""
 
 
-class Writing:
+class DumpWriter:
     """Writes a dump: bytes go out as they come, and are counted and hashed on the way."""
 
     def __init__(self, out: Write) -> None:
         self._out, self._digest = out, hashlib.sha256()
         self._offset = 0
-        self._parts: list[Part] = []
+        self._parts: list[Section] = []
         self.write(TITLE)
 
     def write(self, content: bytes) -> None:
@@ -84,13 +84,13 @@ class Writing:
         self._offset += len(content)
         self._out(content)
 
-    def part(self, kind: PartKind, name: str, produce: Callable[[Write], None]) -> None:
+    def part(self, kind: SectionKind, name: str, produce: Callable[[Write], None]) -> None:
         """One part, as ``produce`` writes it; where that raises, the dump stays without an end."""
         start = self._offset
         produce(self.write)
-        self._parts.append(Part(kind=kind, name=name, start=start, end=self._offset))
+        self._parts.append(Section(kind=kind, name=name, start=start, end=self._offset))
 
-    def script(self, kind: PartKind, name: str, statements: Iterable[str]) -> None:
+    def script(self, kind: SectionKind, name: str, statements: Iterable[str]) -> None:
         """One part of a few complete statements."""
         text = "".join(f"{statement}\n" for statement in statements)
         self.part(kind, name, lambda write: write(text.encode()))
@@ -108,7 +108,7 @@ class Writing:
         self._out(CLOSING + self._digest.hexdigest().encode() + b"\n")
 
 
-class Reading:
+class DumpReader:
     """Checks a dump while it passes by, in little memory."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ def _contents(document: bytes) -> Contents:
         return Contents(
             kind=told["kind"],
             database=told["database"],
-            parts=tuple(Part(**part | {"kind": PartKind(part["kind"])}) for part in told["parts"]),
+            parts=tuple(Section(**part | {"kind": SectionKind(part["kind"])}) for part in told["parts"]),
             tables={name: Rows(least=least, most=most) for name, (least, most) in told["tables"].items()},
             properties=told["properties"],
         )

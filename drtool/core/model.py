@@ -400,6 +400,7 @@ class RestoreOutcome:
     tables: tuple[Comparison, ...] = ()  # of a database that was loaded
     outcome: Outcome = Outcome.DONE
     reason: str = ""
+    lost: tuple[str, ...] = ()  # paths that no copy can bring back, for a person's eyes
     safety: str = ""  # the snapshot of what was there before
     undo: str = ""
 
@@ -476,7 +477,7 @@ class RestoreRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Branch:
     """What restic restores at once: from a folder of the snapshot into ``target``, of that what fits ``include``."""
 
     target: Path
@@ -504,7 +505,7 @@ class RestorePlan:
 
     ``sources`` are the copies that hold the snapshot, best first. If ``direct``, restic reads the first itself; if
     ``united``, what that cannot give, or all of it, comes from all that were reached (``present``) together.
-    In place, ``parts`` say what goes where, and ``changes`` what that changes.
+    In place, ``branches`` say what goes where, and ``changes`` what that changes.
     """
 
     request: RestoreRequest
@@ -518,7 +519,7 @@ class RestorePlan:
     files: int
     bytes: int
     free: int
-    parts: tuple[Part, ...] = ()
+    branches: tuple[Branch, ...] = ()
     changes: Changes | None = None
 
 

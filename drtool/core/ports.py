@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from drtool.core.media import Medium
 from drtool.core.model import (
     BackupSummary,
+    Branch,
     Changes,
     CheckSummary,
     ClockSeen,
@@ -20,7 +21,6 @@ from drtool.core.model import (
     LockSettings,
     Loss,
     Marker,
-    Part,
     Pruning,
     Reading,
     RestoreSummary,
@@ -65,6 +65,9 @@ class Union(Place, Protocol):
 
     def damage(self) -> Mapping[str, frozenset[str]]:
         """The objects found lost or altered so far, by copy."""
+
+    def gone(self) -> frozenset[str]:
+        """The objects that were asked for so far and that no copy holds intact."""
 
 
 class Copy(Protocol):
@@ -210,11 +213,11 @@ class Restic(Protocol):
     def snapshots(self, copy: Copy, *, tag: str | None) -> tuple[Snapshot, ...]:
         """The snapshots with this tag, or all, oldest first."""
 
-    def restore(self, place: Place, snapshot: str, part: Part, *, watch: Watch) -> RestoreSummary:
+    def restore(self, place: Place, snapshot: str, branch: Branch, *, watch: Watch) -> RestoreSummary:
         """Restore and verify. Repeating it, from this place or another, completes what is not there yet."""
 
-    def preview(self, place: Place, snapshot: str, part: Part) -> Changes:
-        """What a restore over what is there would change. Writes nothing."""
+    def preview(self, place: Place, snapshot: str, branch: Branch, *, named: int) -> Changes:
+        """What a restore over what is there would change, by content; so many paths are named. Writes nothing."""
 
     def dump(self, place: Place, snapshot: str, path: str, take: Callable[[bytes], None]) -> None:
         """Hand over the bytes of one file of a snapshot, in order, each verified by restic.
@@ -234,10 +237,10 @@ class Restic(Protocol):
     def losses(self, place: Place, snapshots: Collection[str], packs: Collection[str]) -> tuple[Loss, ...]:
         """Which of these snapshots need these packs (their ids), and for what."""
 
-    def forget(self, copy: Copy, snapshots: Collection[str]) -> None:
+    def forget(self, copy: Copy, snapshots: Collection[str], *, repack: bool) -> None:
         """Remove these snapshots (ids) and whatever no other snapshot needs.
 
-        Whether it did so, only a look at the copy tells.
+        To ``repack`` what is used in part takes room. Whether it did so, only a look at the copy tells.
         """
 
     def unlock(self, copy: Copy) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drtool.core.model import ESTATE, Part, Snapshot
+from drtool.core.model import ESTATE, Branch, Snapshot
 from drtool.core.ports import Copy, Restic, Show
 from drtool.documents.tree import read_tree
 from drtool.errors import NoSnapshot, ResticFailed
@@ -43,7 +43,7 @@ def fetch_documents(copy: Copy, restic: Restic, folder: Path, show: Show) -> Doc
             f"no run has stored its estate in {copy.location}", hint="drtool init, and name the copies by hand"
         )
     newest = stored[-1]
-    done = restic.restore(copy, newest.id, Part(target=folder), watch=show.progress)
+    done = restic.restore(copy, newest.id, Branch(target=folder), watch=show.progress)
     if not done.complete:
         raise ResticFailed(f"not every document came back: {done.reason}", hint="name another copy's location")
     files = {Path(path): folder / path.lstrip("/") for path in newest.paths}

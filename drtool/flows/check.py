@@ -22,6 +22,7 @@ from drtool.core.verification import choose_share, covered, is_due
 from drtool.documents.estate import Estate
 from drtool.errors import DrtoolError
 from drtool.flows.outside import Outside
+from drtool.flows.prune import structure_lock
 from drtool.flows.take_stock import Stock, require_one, take_stock
 from drtool.flows.verify import Verification, gather, is_gone, verify
 
@@ -41,7 +42,7 @@ def check(
         if names and not any(copy.name in names for copy in outside.copies[repository]):
             continue
         work = _Checking(
-            run=run, repository=repository, estate=estate, outside=outside, names=names, due=due, full=full
+            run=run, repository=repository, estate=estate, outside=outside, names=names, due=due, full=full, wait=wait
         )
         try:
             with outside.locks.hold(f"{repository}.check", run=run, wait=wait):
@@ -69,6 +70,7 @@ class _Checking:
     names: Collection[str]
     due: bool
     full: bool
+    wait: float
 
     def check(self) -> list[Check]:
         self.outside.show.phase(f"looking at the copies of {self.repository}")
@@ -209,7 +211,8 @@ class _Checking:
         copy = min(fit, key=lambda one: (not one.local, checked[one.name] or never))
         self.outside.show.phase(f"restic checks {copy.name}")
         try:
-            errors = self.outside.restic(self.repository).check(copy).errors
+            with self.outside.locks.hold(structure_lock(self.repository), run=self.run, wait=self.wait):
+                errors = self.outside.restic(self.repository).check(copy).errors
         except DrtoolError as error:
             return [self._say("L3", copy, Verdict.UNKNOWN, error.message, error.hint)]
         if errors:

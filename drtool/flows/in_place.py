@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from drtool.core.model import Changes, LoadPlan, Part, RestoreOutcome, RestorePlan, RestoreRequest
+from drtool.core.model import Branch, Changes, LoadPlan, RestoreOutcome, RestorePlan, RestoreRequest
 from drtool.documents.estate import Estate, FileSource
 from drtool.errors import DrtoolError, SourceFailed, UsageError
 from drtool.flows.back_up import back_up
@@ -31,16 +31,16 @@ def plan_in_place(estate: Estate, request: RestoreRequest, outside: Outside) -> 
             hint=f"drtool restore {request.dataset} --into DATABASE, or --to DIRECTORY",
         )
     plan = plan_restore(estate, request, outside)
-    parts = _parts(plan.snapshot.paths, request)
-    changes = _changes(replace(plan, parts=parts), outside)
-    _refuse_strangers(parts, changes)
+    branches = _branches(plan.snapshot.paths, request)
+    changes = _changes(replace(plan, branches=branches), outside)
+    _refuse_strangers(branches, changes)
     plan = replace(
         plan,
-        parts=parts,
+        branches=branches,
         changes=changes,
         files=changes.added + changes.altered,
         bytes=changes.bytes,
-        free=min(_free(part.target) for part in parts),
+        free=min(_free(branch.target) for branch in branches),
     )
     if plan.free < plan.bytes + SPARE:
         raise UsageError(
@@ -79,20 +79,20 @@ def _undo(name: str, saved: str, *more: str) -> str:
     return shlex.join(["drtool", "restore", name, "--snapshot", saved[:16], "--in-place", *more])
 
 
-def _parts(paths: Sequence[str], request: RestoreRequest) -> tuple[Part, ...]:
+def _branches(paths: Sequence[str], request: RestoreRequest) -> tuple[Branch, ...]:
     """Each path from its parent folder, so that its own owner and mode come back too, and nothing beside it is met."""
     chosen = [path for path in request.include if path.startswith("/")] if request.include else list(paths)
-    parts = [_part(PurePosixPath(path), request) for path in chosen]
+    branches = [_branch(PurePosixPath(path), request) for path in chosen]
     patterns = tuple(path for path in request.include if not path.startswith("/"))
     if patterns:
-        parts += [Part(folder=path, target=Path(path), include=patterns, delete=request.delete) for path in paths]
-    return tuple(parts)
+        branches += [Branch(folder=path, target=Path(path), include=patterns, delete=request.delete) for path in paths]
+    return tuple(branches)
 
 
-def _part(path: PurePosixPath, request: RestoreRequest) -> Part:
+def _branch(path: PurePosixPath, request: RestoreRequest) -> Branch:
     """The path itself is meant, whatever signs it has; only a given pattern may have some that mean more."""
     name = path.name if request.include else SPECIAL.sub(r"\\\1", path.name)
-    return Part(folder=str(path.parent), target=Path(path.parent), include=(f"/{name}",), delete=request.delete)
+    return Branch(folder=str(path.parent), target=Path(path.parent), include=(f"/{name}",), delete=request.delete)
 
 
 def _changes(plan: RestorePlan, outside: Outside) -> Changes:
@@ -104,7 +104,7 @@ def _changes(plan: RestorePlan, outside: Outside) -> Changes:
     for name in plan.sources:
         try:
             copy = named_copy(copies, name)
-            return _sum([restic.preview(copy, plan.snapshot.id, part) for part in plan.parts])
+            return _sum([restic.preview(copy, plan.snapshot.id, branch, named=NAMED) for branch in plan.branches])
         except FAILURES as error:
             trouble = error
     if not plan.united:
@@ -112,7 +112,7 @@ def _changes(plan: RestorePlan, outside: Outside) -> Changes:
         raise trouble
     every = [named_copy(copies, name) for name in plan.present]
     with outside.union(every, plan.present, plan.config_sha256) as union:
-        return _sum([restic.preview(union, plan.snapshot.id, part) for part in plan.parts])
+        return _sum([restic.preview(union, plan.snapshot.id, branch, named=NAMED) for branch in plan.branches])
 
 
 def _sum(changes: Sequence[Changes]) -> Changes:
@@ -127,12 +127,14 @@ def _sum(changes: Sequence[Changes]) -> Changes:
     )
 
 
-def _refuse_strangers(parts: Sequence[Part], changes: Changes) -> None:
+def _refuse_strangers(branches: Sequence[Branch], changes: Changes) -> None:
     """restic has deleted what lay beside the restored path (restic issues 21819 and 21770): never here."""
     inside = [
-        str(part.target / part.include[0].lstrip("/").replace("\\", "")) for part in parts if len(part.include) == 1
+        str(branch.target / branch.include[0].lstrip("/").replace("\\", ""))
+        for branch in branches
+        if len(branch.include) == 1
     ]
-    whole = [str(part.target) for part in parts if len(part.include) != 1]
+    whole = [str(branch.target) for branch in branches if len(branch.include) != 1]
     for path in changes.deletes:
         if not any(path == place or path.startswith(f"{place}/") for place in (*inside, *whole)):
             raise UsageError(

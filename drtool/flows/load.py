@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from drtool.core.dump import Comparison, Contents, Incomplete, Part, PartKind, Reading, Verdict, compare
+from drtool.core.dump import Comparison, Contents, DumpReader, Incomplete, Section, SectionKind, Verdict, compare
 from drtool.core.model import LoadPlan, LoadRequest, Outcome, RestoreOutcome, Taken
 from drtool.core.ports import Copy, DatabaseServer, Place, Progress, Script
 from drtool.core.selection import choose_snapshot
@@ -147,7 +147,7 @@ def _load(plan: LoadPlan, delivery: _Delivery, outside: Outside) -> tuple[tuple[
 
 def _checked(plan: LoadPlan, delivery: _Delivery, server: DatabaseServer) -> tuple[Contents, int]:
     """What the dump says that it holds. Raises where it is not whole, before anything was written."""
-    reading, what = Reading(), f"the dump of {plan.request.dataset} in snapshot {plan.snapshot.id[:8]}"
+    reading, what = DumpReader(), f"the dump of {plan.request.dataset} in snapshot {plan.snapshot.id[:8]}"
     delivery.read(reading.take)
     hint = f"choose another of: drtool snapshots {plan.request.dataset}"
     try:
@@ -159,17 +159,17 @@ def _checked(plan: LoadPlan, delivery: _Delivery, server: DatabaseServer) -> tup
     return contents, reading.bytes
 
 
-def _parts_to_load(contents: Contents, request: LoadRequest, server: DatabaseServer) -> list[Part]:
+def _parts_to_load(contents: Contents, request: LoadRequest, server: DatabaseServer) -> list[Section]:
     """The database, and the accounts where it gets its own name back; accounts that exist are left alone."""
     there = server.accounts()
-    missing = [part for part in contents.parts if part.kind is PartKind.ACCOUNT and part.name not in there]
+    missing = [part for part in contents.parts if part.kind is SectionKind.ACCOUNT and part.name not in there]
     own = request.database == contents.database
     if missing and server.needs_accounts and not own:
         raise UsageError(
             f"the database needs roles that the server lacks: {', '.join(part.name for part in missing)}",
             hint=f"create them, or restore the database with them under its own name: --into {contents.database}",
         )
-    return [part for part in contents.parts if part.kind is PartKind.DATABASE or (own and part in missing)]
+    return [part for part in contents.parts if part.kind is SectionKind.DATABASE or (own and part in missing)]
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def _left_behind(server: DatabaseServer, database: str, *, created: bool) -> str
 class _Parts:
     """Leads each part of the dump to a client of its own, and leaves out what is between them."""
 
-    def __init__(self, server: DatabaseServer, database: str, parts: Collection[Part]) -> None:
+    def __init__(self, server: DatabaseServer, database: str, parts: Collection[Section]) -> None:
         self._server, self._database = server, database
         self._waiting = sorted(parts, key=lambda part: part.start)
         self._at, self._script, self._client = 0, None, ExitStack()
@@ -231,9 +231,9 @@ class _Parts:
             self._end()
             del self._waiting[0]
 
-    def _running(self, part: Part) -> Script:
+    def _running(self, part: Section) -> Script:
         if self._script is None:
-            database = self._database if part.kind is PartKind.DATABASE else None
+            database = self._database if part.kind is SectionKind.DATABASE else None
             self._script = self._client.enter_context(self._server.load(database))
         return self._script
 

@@ -28,7 +28,7 @@ from drtool.core.ports import Copy
 from drtool.core.retention import ahead_of, freezing, held_snapshots, judge_retention, see_clock
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import Estate
-from drtool.errors import CopyTrouble, DrtoolError
+from drtool.errors import CopyFull, CopyTrouble, DrtoolError
 from drtool.flows.catalogue import known_snapshots
 from drtool.flows.hold import list_holds
 from drtool.flows.outside import Outside
@@ -55,7 +55,7 @@ def prune(estate: Estate, outside: Outside, *, wait: float, clock_is_right: bool
             with outside.locks.hold(repository, run=run, wait=wait):
                 finish_pruning(repository, run, outside)
                 plan, stock = _plan(estate, repository, clock, outside)
-                work = _Pruning(run=run, plan=plan, estate=estate, outside=outside)
+                work = _Pruning(run=run, plan=plan, estate=estate, outside=outside, wait=wait)
                 done.append(work.refuse() if plan.refused else work.prune(stock))
         except DrtoolError as error:
             outside.evidence.append(run, "prune.failed", {"repository": repository, "error": type(error).__name__})
@@ -177,6 +177,7 @@ class _Pruning:
     plan: PrunePlan
     estate: Estate
     outside: Outside
+    wait: float
 
     def refuse(self) -> PrunedRepository:
         self._record("prune.refused", {"reason": self.plan.refused})
@@ -209,15 +210,25 @@ class _Pruning:
         """By restic, from one copy; what is gone then."""
         copy = next(copy for copy in self._copies if copy.name == self.plan.copy)
         restic = self.outside.restic(self._name)
-        copy.check_room()
+        repack = self._has_room(copy)
         if stock.facts[copy.name].locks:
             restic.unlock(copy)
         for name, held in stock.present.items():
             self.outside.evidence.record(self._name, name, held)  # against which it is told what restic removed
         self.outside.evidence.record_pruning(self._name, Pruning(copy=copy.name, snapshots=going))
         self.outside.show.phase(f"removing {len(going)} snapshots from {copy.name}")
-        restic.forget(copy, going)
+        with self.outside.locks.hold(structure_lock(self._name), run=self.run, wait=self.wait):
+            restic.forget(copy, going, repack=repack)
         return finish_pruning(self._name, self.run, self.outside)
+
+    def _has_room(self, copy: Copy) -> bool:
+        """A full disk is a reason to prune, and no obstacle: what is not needed at all can go without any room."""
+        try:
+            copy.check_room()
+        except CopyFull as full:
+            self.outside.show.note(f"{full.message}; only what is not needed at all goes")
+            return False
+        return True
 
     def _replicate(self) -> Stock:
         """What restic packed anew goes to the other copies, before anything is removed there."""
@@ -282,6 +293,11 @@ class _Pruning:
 
     def _record(self, kind: str, body: Mapping[str, Any]) -> None:
         self.outside.evidence.append(self.run, kind, {"repository": self._name, **body})
+
+
+def structure_lock(repository: str) -> str:
+    """What restic's check and restic's prune hold against one another: the one would miss what the other moves."""
+    return f"{repository}.structure"
 
 
 def _remove_in_order(copy: Copy, keys: Collection[str]) -> None:

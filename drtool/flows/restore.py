@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drtool.core.model import (
+    Branch,
     Outcome,
-    Part,
     RestoreOutcome,
     RestorePlan,
     RestoreRequest,
@@ -23,7 +23,7 @@ from drtool.core.model import (
     Taken,
 )
 from drtool.core.objects import agreeing, plan_replication
-from drtool.core.ports import Copy, Place
+from drtool.core.ports import Copy, Place, Union
 from drtool.core.selection import choose_snapshot, holders, rank_copies
 from drtool.documents.estate import Estate
 from drtool.errors import (
@@ -43,6 +43,7 @@ from drtool.flows.take_stock import Stock, require_one, take_stock
 PARTIAL = ".drtool-restore-"  # a folder of this name in the target holds what is not finished yet
 COMPLETE = ".drtool-restored-"  # and one of this name what is finished and verified, but not yet moved up
 FAILURES = (ResticFailed, CopyTrouble, NoRepository, WrongPassword)  # of one copy: the others may still do
+LOST = 100_000  # files that are named at most
 SPARE = 64 << 20  # bytes that stay free beside what is restored
 
 
@@ -85,7 +86,7 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
         snapshot=snapshot,
         sources=sources,
         direct=request.copy is not None or worth_trying_alone(sources, repository, stock, outside),
-        united=request.copy is None and len(stock.present) > 1,
+        united=request.copy is None,
         present=stock.everything,
         config_sha256=stock.config_sha256,
         files=files,
@@ -136,16 +137,19 @@ def restore(plan: RestorePlan, outside: Outside) -> RestoreOutcome:
         files=last.files + last.kept_files,
         bytes=last.bytes + last.kept_bytes,
         seconds=outside.clock.monotonic() - start,
-        verified=True,
+        verified=not brought.lost,
         taken_from=brought.taken,
         damage=brought.damage,
-        outcome=Outcome.DONE,
+        lost=brought.lost,
+        outcome=Outcome.INCOMPLETE if brought.lost else Outcome.DONE,
+        reason=f"{len(brought.lost)} files cannot be brought back: no copy holds all of them" if brought.lost else "",
     )
     figures = {
         "source": brought.source,
         "files": outcome.files,
         "bytes": outcome.bytes,
         "kept_bytes": last.kept_bytes,
+        "lost": len(brought.lost),
         "seconds": round(outcome.seconds, 3),
     }
     outside.evidence.append(run, "restore.finished", body | figures)
@@ -160,6 +164,7 @@ class _Brought:
     last: RestoreSummary
     taken: Mapping[str, Taken]
     damage: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
 
 def _bring(plan: RestorePlan, run: str, outside: Outside) -> _Brought:
@@ -211,12 +216,34 @@ def _united(plan: RestorePlan, run: str, target: Path, before: Mapping[str, Take
         finally:
             report_damage(plan.repository, run, union.damage(), outside)
         taken, damage = union.taken(), union.damage()
-    if not part.complete:
-        raise _not_everything("all copies together", part)
+        lost = () if part.complete else _lost(plan, union, target, part, outside)
     for name, one in before.items():
         read = taken.get(name, Taken())
         taken = {**taken, name: Taken(objects=None, bytes=one.bytes + read.bytes)}
-    return _Brought(source="union", last=part, taken=taken, damage=damage)
+    return _Brought(source="union", last=part, taken=taken, damage=damage, lost=lost)
+
+
+def _lost(plan: RestorePlan, union: Union, target: Path, part: RestoreSummary, outside: Outside) -> tuple[str, ...]:
+    """The files that objects are gone for: everything else is there, as restic says that compares every byte again.
+
+    What is not as it was gets no final name. Raises where the trouble is another one than that objects are gone.
+    """
+    if not union.gone():
+        raise _not_everything("all copies together", part)
+    outside.show.phase("looking what is lost")
+    restic, branches = outside.restic(plan.repository), _branches(plan, target)
+    found = [restic.preview(union, plan.snapshot.id, branch, named=LOST) for branch in branches]
+    wrong = [path for changes in found for kind, path in changes.examples if kind in ("added", "altered")]
+    if not wrong or len(wrong) >= LOST:
+        raise _not_everything("all copies together", part)
+    if not plan.request.in_place:
+        for path in wrong:
+            Path(path).unlink(missing_ok=True)
+    return tuple(path.removeprefix(str(target)) for path in wrong)
+
+
+def _branches(plan: RestorePlan, target: Path) -> tuple[Branch, ...]:
+    return plan.branches or (Branch(target=target, include=plan.request.include),)
 
 
 def report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]], outside: Outside) -> None:
@@ -228,10 +255,10 @@ def report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]
 
 
 def _from(plan: RestorePlan, place: Place, target: Path, outside: Outside) -> RestoreSummary:
-    """All parts, one after another; what they came to together."""
+    """All branches, one after another; what they came to together."""
     done = RestoreSummary()
-    for part in plan.parts or (Part(target=target, include=plan.request.include),):
-        one = outside.restic(plan.repository).restore(place, plan.snapshot.id, part, watch=outside.show.progress)
+    for branch in _branches(plan, target):
+        one = outside.restic(plan.repository).restore(place, plan.snapshot.id, branch, watch=outside.show.progress)
         done = RestoreSummary(
             files=done.files + one.files,
             bytes=done.bytes + one.bytes,

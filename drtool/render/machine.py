@@ -163,6 +163,7 @@ def restore_document(outcome: RestoreOutcome) -> Document:
         "taken_from": {copy: {"objects": one.objects, "bytes": one.bytes} for copy, one in outcome.taken_from.items()},
         "damage": {copy: sorted(keys) for copy, keys in outcome.damage.items()},
         "outcome": outcome.outcome,
+        **({"lost": list(outcome.lost)} if outcome.lost else {}),
         **({"safety": outcome.safety, "undo": outcome.undo} if outcome.safety else {}),
         **({"tables": [_comparison(one) for one in outcome.tables]} if outcome.tables else {}),
         **({"reason": outcome.reason} if outcome.reason else {}),

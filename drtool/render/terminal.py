@@ -207,6 +207,10 @@ def show_restore(outcome: RestoreOutcome) -> None:
     )
     if outcome.tables:
         _show_tables(outcome)
+    for path in outcome.lost[:SHOWN]:
+        _console().print(f"[red]lost[/]: {escape(path)}", highlight=False)
+    if len(outcome.lost) > SHOWN:
+        say(f"and {len(outcome.lost) - SHOWN} files more (--json names all)")
     if outcome.undo:
         say(f"what was there before is saved; undo by: {outcome.undo}")
 

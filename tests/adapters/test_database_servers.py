@@ -9,7 +9,7 @@ import pytest
 from drtool.adapters import dumper, process
 from drtool.adapters.mariadb import MariaDB
 from drtool.adapters.postgresql import PostgreSQL, literal
-from drtool.core.dump import Reading
+from drtool.core.dump import DumpReader
 from drtool.errors import DatabaseFailed, ProgramMissing
 from tests.databases import MariaDBServer, PostgreSQLServer
 
@@ -57,7 +57,7 @@ def test_a_database_may_have_any_name(
         assert server.objects_in(name) is None
         server.create(name, {})
         assert server.objects_in(name) == 0
-        reading = Reading()
+        reading = DumpReader()
         with server.load(name) as script:
             script.say(b"CREATE TABLE t (id INT);\n")
             script.end()

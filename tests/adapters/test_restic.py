@@ -14,7 +14,7 @@ import pytest
 
 from drtool.adapters.directory import DirectoryCopy
 from drtool.adapters.restic import ResticProgram, find_restic
-from drtool.core.model import BackupSummary, Part
+from drtool.core.model import BackupSummary, Branch
 from drtool.core.ports import Source
 from drtool.errors import NoRepository, ProgramMissing, SourceFailed, WrongPassword
 from tests.adapters.test_process import eventually
@@ -62,7 +62,7 @@ def test_what_was_backed_up_comes_back(repository: DirectoryCopy, restic: Restic
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "index.html").write_text("hello")
     done = backup(restic, repository, Source(paths=("web",), folder=tmp_path))
-    restic.restore(repository, done.snapshot, Part(target=tmp_path / "back"), watch=lambda progress: None)
+    restic.restore(repository, done.snapshot, Branch(target=tmp_path / "back"), watch=lambda progress: None)
     assert (tmp_path / "back" / "web" / "index.html").read_text() == "hello"
 
 
@@ -87,7 +87,7 @@ def test_tags_and_site_are_found_again(repository: DirectoryCopy, restic: Restic
 
 def test_a_commands_output_becomes_a_file(repository: DirectoryCopy, restic: ResticProgram, tmp_path: Path) -> None:
     done = backup(restic, repository, command("echo rows"))
-    restic.restore(repository, done.snapshot, Part(target=tmp_path / "back"), watch=lambda progress: None)
+    restic.restore(repository, done.snapshot, Branch(target=tmp_path / "back"), watch=lambda progress: None)
     assert (tmp_path / "back" / "dump.sql").read_text() == "rows\n"
 
 

@@ -9,23 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drtool.core import dump
-from drtool.core.dump import Contents, Incomplete, PartKind, Reading, Rows, Verdict, Writing, compare
+from drtool.core.dump import Contents, DumpReader, DumpWriter, Incomplete, Rows, SectionKind, Verdict, compare
 
 TABLES = {"shop.sale": Rows(least=3, most=3), "shop.log": Rows(least=5, most=9)}
 
 
 def written(parts: Mapping[str, bytes], tables: Mapping[str, Rows] | None = None) -> bytes:
     out: list[bytes] = []
-    writing = Writing(out.append)
+    writing = DumpWriter(out.append)
     for name, content in parts.items():
-        kind = PartKind.ACCOUNT if name else PartKind.DATABASE
+        kind = SectionKind.ACCOUNT if name else SectionKind.DATABASE
         writing.part(kind, name, lambda write, content=content: write(content))  # type: ignore[misc]
     writing.close(kind="mariadb", database="shop", tables=tables or TABLES, properties={"charset": "utf8mb4"})
     return b"".join(out)
 
 
 def read(content: bytes, *, pieces: int = 7) -> Contents:
-    reading = Reading()
+    reading = DumpReader()
     for start in range(0, len(content), pieces):
         reading.take(content[start : start + pieces])
     return reading.contents()

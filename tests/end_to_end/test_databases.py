@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from drtool.core.dump import CLOSING, CONTENTS, PartKind, Reading, Rows, Writing
+from drtool.core.dump import CLOSING, CONTENTS, DumpReader, DumpWriter, Rows, SectionKind
 from tests.databases import MariaDBServer, PostgreSQLServer
 from tests.end_to_end.shop import Shop, scramble
 from tests.servers import Rclone
@@ -455,13 +455,13 @@ def doctored(kept: Kept, change: Callable[[bytes], bytes]) -> str:
 
 def rewritten(dump: bytes, table: str, rows: int, change: Callable[[bytes], bytes] = bytes) -> bytes:
     """A whole dump that says that a table had so many rows, with other contents if they are changed."""
-    reading = Reading()
+    reading = DumpReader()
     reading.take(dump)
     contents, out = reading.contents(), []
-    writing = Writing(out.append)
+    writing = DumpWriter(out.append)
     for part in contents.parts:
         content = change(dump[part.start : part.end])
-        writing.part(PartKind(part.kind), part.name, lambda write, content=content: write(content))  # type: ignore[misc]
+        writing.part(SectionKind(part.kind), part.name, lambda write, content=content: write(content))  # type: ignore[misc]
     (name,) = [name for name in contents.tables if name.rpartition(".")[2] == table]
     tables = {**contents.tables, name: Rows(least=rows, most=rows)}
     writing.close(kind=contents.kind, database=contents.database, tables=tables, properties=contents.properties)
