@@ -249,7 +249,7 @@ def _branches(plan: RestorePlan, target: Path) -> tuple[Branch, ...]:
 def report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]], outside: Outside) -> None:
     """Also of a restore that fails for it: the next run then reads these objects again, and heals what it can."""
     for name, keys in damage.items():
-        outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool backup heals it")
+        outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool heal")
         outside.evidence.append(run, "anomaly.damage", {"repository": repository, "copy": name, "objects": len(keys)})
         outside.evidence.doubt(repository, name, keys)
 

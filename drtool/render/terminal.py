@@ -200,7 +200,7 @@ def show_restore(outcome: RestoreOutcome) -> None:
     verified = "all of it verified" if outcome.verified else "[red]not as it was saved[/]"
     _console().print(
         f"{_coloured(outcome.outcome)}: {escape(outcome.dataset)} of {_time(outcome.snapshot.time)} UTC"
-        f" is back in {escape(outcome.target)}\n"
+        f" is back in {'its place' if outcome.target == '/' else escape(outcome.target)}\n"
         f"{outcome.files:,} files and folders, {_size(outcome.bytes)} in {_duration(timedelta(seconds=seconds))}"
         f" ({_size(outcome.bytes / seconds)}/s), {verified}, taken from {escape(sources or outcome.source)}",
         highlight=False,
@@ -244,7 +244,8 @@ def show_load_plan(plan: LoadPlan) -> None:
 def show_restore_plan(plan: RestorePlan) -> None:
     _console().print(
         f"would restore {escape(plan.request.dataset)} of {_time(plan.snapshot.time)} UTC"
-        f" (snapshot {plan.snapshot.id[:12]}) into {escape(str(plan.request.target))}\n"
+        f" (snapshot {plan.snapshot.id[:12]}) into"
+        f" {'its place' if plan.request.in_place else escape(str(plan.request.target))}\n"
         f"from {escape(_ways(plan))}: {plan.files:,} files, {_size(plan.bytes)};"
         f" {_size(plan.free)} are free",
         highlight=False,
