@@ -70,6 +70,8 @@ def _whole(
     def once_more(store: EvidenceStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(store, *args, **kwargs)
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError):
+            raise  # of our own making, and not of the file's
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) not in TORN:
                 raise
@@ -192,6 +194,14 @@ class EvidenceStore:
         with self._writing() as db:
             rows = [(repository, copy, key, ALTERED) for key in keys]
             db.executemany("INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?)", rows)
+            if rows:
+                db.executemany(_FORGET_FACT, [(repository, copy, f"verified {level}") for level in LEVELS[1:]])
+
+    @_whole
+    def forget_verified(self, repository: str, copy: str) -> None:
+        with self._writing() as db:
+            db.executemany(_FORGET_FACT, [(repository, copy, f"verified {level}") for level in LEVELS])
+            db.execute("DELETE FROM reading WHERE repository = ? AND copy = ?", (repository, copy))
 
     @_whole
     def catalog(self, repository: str) -> tuple[Snapshot, ...]:
@@ -398,6 +408,7 @@ class EvidenceStore:
         return db
 
 
+_FORGET_FACT = "DELETE FROM fact WHERE repository = ? AND copy = ? AND name = ?"
 _SELECT = "SELECT seq, at, run, kind, body, previous, hash FROM event"
 
 

@@ -102,7 +102,9 @@ class ResticProgram:
         if ended.code not in (0, 1):
             raise self._failure(copy, ended)
         found = tuple(filter(None, errors))
-        return CheckSummary(errors=found if ended.code == 0 or found else (_message(ended),))
+        if ended.code and not found:
+            raise self._failure(copy, ended)  # it could not even look
+        return CheckSummary(errors=found)
 
     def losses(self, place: Place, snapshots: Collection[str], packs: Collection[str]) -> tuple[Loss, ...]:
         """One search for each snapshot: restic names an object only in the first snapshot in which it finds it."""

@@ -154,6 +154,11 @@ def to_remember(held: Inventory, before: Inventory, lost: Iterable[str], altered
     return {**held, **missing, **dict.fromkeys(altered, ALTERED)}
 
 
+def newly_doubted(before: Inventory, now: Inventory) -> frozenset[str]:
+    """What somebody else recorded as altered while a run was under way that began with the record ``before``."""
+    return frozenset(key for key, size in now.items() if size == ALTERED and before.get(key) != ALTERED)
+
+
 def by_kind(keys: Iterable[str]) -> dict[str, int]:
     """How many of the keys are of which kind."""
     return dict(Counter(sorted(map(kind_of, keys))))

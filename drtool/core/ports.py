@@ -351,7 +351,13 @@ class Evidence(Protocol):
         """Replace what is recorded; costs what changed."""
 
     def doubt(self, repository: str, copy: str, keys: Iterable[str]) -> None:
-        """These were found lost or altered: the next look reads them again, whatever their size is."""
+        """These were found lost or altered: the next look reads them again, whatever their size is.
+
+        The copy is not verified any more on the levels above names and sizes.
+        """
+
+    def forget_verified(self, repository: str, copy: str) -> None:
+        """The copy begins anew: nothing in it was ever verified or read."""
 
     def protection(self, repository: str, copy: str, mode: LockMode) -> Mapping[str, datetime]:
         """When the locks of a copy's objects were last known to end."""

@@ -29,7 +29,8 @@ def choose_snapshot(
             few = "no" if not fitting else "more than one"
             raise NoSnapshot(f"{few} snapshot of {dataset} begins with {named}", hint=f"drtool snapshots {dataset}")
         return fitting[0]
-    fitting = [one for one in worth_having(own) if (at is None or one.time <= at) and not one.safety]
+    backups = [one for one in own if not one.safety]
+    fitting = [one for one in worth_having(backups) if at is None or one.time <= at]
     if not fitting:
         oldest = f"{own[0].time:%Y-%m-%d %H:%M} UTC"
         raise NoSnapshot(f"dataset {dataset} has no snapshot that old; the oldest is of {oldest}",

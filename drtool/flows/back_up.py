@@ -20,7 +20,16 @@ from drtool.core.model import (
     Verified,
     worst,
 )
-from drtool.core.objects import EMPTY, Inventory, agreeing, by_kind, key_of_snapshot, plan_replication, to_remember
+from drtool.core.objects import (
+    EMPTY,
+    Inventory,
+    agreeing,
+    by_kind,
+    key_of_snapshot,
+    newly_doubted,
+    plan_replication,
+    to_remember,
+)
 from drtool.core.ports import Copy
 from drtool.documents.estate import Estate
 from drtool.errors import CopyTrouble, DrtoolError, ProgramMissing
@@ -121,7 +130,7 @@ class _RepositoryRun:
 
     def back_up(self, names: Sequence[str]) -> tuple[list[DatasetOutcome], list[CopyOutcome]]:
         copies = self.outside.copies[self.name]
-        finish_pruning(self.name, self.run, self.outside)
+        finish_pruning(self.name, self.run, self.outside, give_up=True)
         recorded = self.outside.evidence.recorded(self.name)
         unfinished = self.outside.evidence.unfinished(self.name)
         self._record("backup.started", {"datasets": list(names)})
@@ -162,7 +171,7 @@ class _RepositoryRun:
 
         outcomes = [_proven(outcome, snapshots, final) for outcome in outcomes]
         done = _copies_done(self.name, writing.stock, settled, final, writing)
-        self._remember(settled, final, snapshots, done)
+        self._remember(settled, final, snapshots, done, writing)
         done = [self._protected(one, final) for one in done]
         # a copy that was not seen may have lost what the unfinished run wrote to it
         self.outside.evidence.record_unfinished(self.name, len(final.present) < len(copies) and writing.unfinished)
@@ -180,7 +189,7 @@ class _RepositoryRun:
         stock = take_stock(self.name, [first], self.outside.evidence)
         whole = stock.present.get(first.name) == recorded[first.name] and not stock.altered
         most = all(held.keys() <= recorded[first.name].keys() for held in recorded.values())
-        if not whole or not most or stock.facts[first.name].locks:
+        if not whole or not most or stock.facts[first.name].locks or stock.facts[first.name].retained:
             return None
         try:
             self._clear(first)
@@ -207,7 +216,6 @@ class _RepositoryRun:
     def _replicate(self, writing: Writing) -> Settled:
         """Bring every other copy up to what was written, and the writers up to what the others had."""
         self.outside.show.phase("replicating")
-        self._take_back_removals(writing)
         after = take_stock(self.name, writing.writers, self.outside.evidence, fully=False)
         removed = self.outside.evidence.removed(self.name).keys()
         before = {name: facts.without_removed(removed) for name, facts in writing.stock.facts.items()}
@@ -226,16 +234,6 @@ class _RepositoryRun:
         self._record("replication.finished", {"stored": stored, "unhealable": len(settled.plan.unhealable)})
         return settled
 
-    def _take_back_removals(self, writing: Writing) -> None:
-        """Where restic wrote to a copy that still keeps what was removed, it may have built on that: all of it stays.
-
-        Only a run in which no other copy could be written to comes here. The next prune removes it again.
-        """
-        retained = {key for copy in writing.writers for key in writing.stock.facts[copy.name].retained}
-        if retained:
-            self._record("prune.taken_back", {"objects": len(retained)})
-            self.outside.evidence.forget_removed(self.name, self.outside.evidence.removed(self.name).keys())
-
     def _final_stock(self, settled: Settled) -> Stock:
         """Names and sizes of every object in every copy, read anew: verification level L0."""
         self.outside.show.phase("comparing the copies")
@@ -247,7 +245,7 @@ class _RepositoryRun:
         known = {
             summary.snapshot: replace(
                 writing.parents[name], id=summary.snapshot, time=summary.started, run=self.run,
-                files=summary.files, bytes=summary.bytes,
+                tags=writing.tags[name], files=summary.files, bytes=summary.bytes,
             )
             for name, summary in writing.summaries.items()
             if name in writing.parents
@@ -269,14 +267,18 @@ class _RepositoryRun:
         final: Stock,
         snapshots: Mapping[str, Snapshot],
         done: Sequence[CopyOutcome],
+        writing: Writing,
     ) -> None:
         evidence, now = self.outside.evidence, self.outside.clock.now()
         for marker in (facts.marker for facts in final.facts.values() if facts.marker):
             evidence.record_repository_id(self.name, marker.repository_id)
         for name, held in final.present.items():
             plan, before = settled.plan, evidence.recorded(self.name).get(name, EMPTY)
-            kept = to_remember(held, before, plan.lost.get(name, ()), plan.altered.get(name, ()))
-            evidence.record(self.name, name, kept)
+            stored = writing.replication.ledger.stored.get(name, set())
+            doubted = newly_doubted(writing.recorded.get(name, EMPTY), before) - stored
+            altered = plan.altered.get(name, frozenset()) | doubted
+            evidence.record(self.name, name, to_remember(held, before, plan.lost.get(name, ()), altered))
+            evidence.record_readings(self.name, name, {}, gone=stored)
         for copy in done:
             if copy.agrees and len(final.present) >= min(2, len(done)):
                 evidence.record_verified(self.name, copy.copy, Verified(level="L0", at=now))

@@ -28,9 +28,12 @@ class Documents:
     passwords: tuple[Path, ...]
 
     def placed(self, path: Path, folder: Path) -> Path:
-        """Where a file belongs if the estate's own folder is to be ``folder``; what lay elsewhere goes back there."""
+        """Where a file belongs if the estate's own folder is to be ``folder``, below which everything stays.
+
+        What lay elsewhere goes to a folder ``elsewhere``: who could forge a snapshot must not write anywhere as root.
+        """
         home = self.estate.parent
-        return folder / path.relative_to(home) if path.is_relative_to(home) else path
+        return folder / (path.relative_to(home) if path.is_relative_to(home) else Path("elsewhere", *path.parts[1:]))
 
 
 def fetch_documents(copy: Copy, restic: Restic, folder: Path, show: Show) -> Documents:
@@ -46,6 +49,11 @@ def fetch_documents(copy: Copy, restic: Restic, folder: Path, show: Show) -> Doc
     done = restic.restore(copy, newest.id, Branch(target=folder), watch=show.progress)
     if not done.complete:
         raise ResticFailed(f"not every document came back: {done.reason}", hint="name another copy's location")
+    strange = [path for path in newest.paths if not path.startswith("/") or ".." in Path(path).parts]
+    if strange:
+        raise NoSnapshot(
+            f"snapshot {newest.id[:8]} holds an odd path: {strange[0]}", hint="name another copy's location"
+        )
     files = {Path(path): folder / path.lstrip("/") for path in newest.paths}
     estate, data = _estate(files, newest)
     secret = ((data["repositories"].get(repository) or {}).get("password") or {}).get("file")

@@ -75,7 +75,8 @@ class _Checking:
     def check(self) -> list[Check]:
         self.outside.show.phase(f"looking at the copies of {self.repository}")
         copies = self.outside.copies[self.repository]
-        stock = take_stock(self.repository, copies, self.outside.evidence)
+        with self.outside.locks.hold(structure_lock(self.repository), run=self.run, wait=self.wait):
+            stock = take_stock(self.repository, copies, self.outside.evidence)
         require_one(self.repository, stock, self.outside.evidence.recorded(self.repository))
         self._record("check.started", {"full": self.full, "due": self.due})
         wanted = [copy for copy in copies if not self.names or copy.name in self.names]
@@ -124,14 +125,15 @@ class _Checking:
             gather(read, found)
             if found.silent == len(batch):
                 break  # a server that keeps no checksum of one batch keeps none
-        if read.silent and not read.intact and not read.altered:
+        if not read.intact and not read.altered and not read.trouble:
             return []
         if bad := self._bad("L1", copy, read):
             return [bad]
         if not read.silent:
             now = self.outside.clock.now()
             self.outside.evidence.record_verified(self.repository, copy.name, Verified(level="L1", at=now))
-        without = f"; of {read.silent} it keeps none" if read.silent else ""
+        silent = len(held) - len(read.intact)
+        without = f"; of {silent} it keeps none" if silent else ""
         reason = f"the server's checksums of {len(read.intact)} of {len(held)} objects are right{without}"
         return [self._say("L1", copy, Verdict.PASS, reason)]
 

@@ -8,10 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drtool.core.model import HealedCopy, HealOutcome, Loss, Outcome, Pruning, Snapshot, Verified, worst
-from drtool.core.objects import EMPTY, Plan, agreeing, by_kind, digest_of, kind_of, plan_replication, to_remember
+from drtool.core.objects import (
+    EMPTY,
+    Inventory,
+    Plan,
+    agreeing,
+    by_kind,
+    digest_of,
+    kind_of,
+    newly_doubted,
+    plan_replication,
+    to_remember,
+)
 from drtool.core.ports import Copy
 from drtool.documents.estate import Estate
-from drtool.errors import CopyTrouble, DrtoolError, ResticFailed
+from drtool.errors import CopyTrouble, DrtoolError, ResticFailed, UsageError
 from drtool.flows.assess import ensure_probed
 from drtool.flows.catalogue import known_snapshots
 from drtool.flows.outside import Outside
@@ -74,6 +85,7 @@ class _Healing:
         stock = take_stock(self.repository, copies, evidence, fully=False)
         require_one(self.repository, stock, evidence.recorded(self.repository))
         lacking = evidence.recorded(self.repository).get(name, EMPTY).keys() - stock.present[name].keys()
+        self._refuse_what_is_elsewhere(name, {key for key in lacking if kind_of(key) == "data"})
         snapshots = frozenset(str(digest_of(key)) for key in lacking if kind_of(key) == "snapshots")
         self._record("repair.accepted", {"copy": name, "objects": by_kind(lacking), "by": self.outside.operator})
         evidence.record_pruning(self.repository, Pruning(copy=name, snapshots=snapshots))
@@ -82,6 +94,21 @@ class _Healing:
                 f"restic still finds copy {name} damaged",
                 hint=f"restic -r {copies[0].address().url} check, and repair what it names",
             )
+
+    def _refuse_what_is_elsewhere(self, name: str, lacking: Collection[str]) -> None:
+        """A pack that another copy holds, or may hold, is not gone for good, and must not count as removed."""
+        others = [copy for copy in self.outside.copies[self.repository] if copy.name != name]
+        stock = take_stock(self.repository, others, self.outside.evidence)
+        for other, facts in stock.facts.items():
+            if not facts.reached:
+                raise UsageError(
+                    f"copy {other} may hold what {name} lacks, and cannot be looked at: {facts.reason}",
+                    hint=facts.hint or "drtool copies list",
+                )
+            if found := lacking & stock.sound[other].keys():
+                raise UsageError(
+                    f"copy {other} holds {len(found)} of the packs that {name} lacks", hint="drtool heal brings them"
+                )
 
     def heal(self) -> tuple[list[HealedCopy], Losses]:
         evidence, copies = self.outside.evidence, self.outside.copies[self.repository]
@@ -103,7 +130,7 @@ class _Healing:
         settled = replication.settle(stock, recorded, targets=self.targets or None)
         reached = [copy for copy in copies if copy.name in settled.present]
         final = take_stock(self.repository, reached, evidence, fully=False)
-        self._remember(settled, final)
+        self._remember(settled, final, recorded, replication.ledger.stored)
         course = _Course(
             stock=stock, before=before, revived=revived, settled=settled, ledger=replication.ledger, final=final
         )
@@ -141,14 +168,18 @@ class _Healing:
             except CopyTrouble as trouble:
                 replication.ledger.out[copy.name] = trouble
 
-    def _remember(self, settled: Settled, final: Stock) -> None:
+    def _remember(
+        self, settled: Settled, final: Stock, began: Mapping[str, Inventory], stored: Mapping[str, set[str]]
+    ) -> None:
         evidence, now = self.outside.evidence, self.outside.clock.now()
         recorded = evidence.recorded(self.repository)
         for name, held in final.present.items():
-            kept = to_remember(
-                held, recorded.get(name, EMPTY), settled.plan.lost.get(name, ()), settled.plan.altered.get(name, ())
-            )
+            before, sent = recorded.get(name, EMPTY), stored.get(name, set())
+            doubted = newly_doubted(began.get(name, EMPTY), before) - sent
+            altered = settled.plan.altered.get(name, frozenset()) | doubted
+            kept = to_remember(held, before, settled.plan.lost.get(name, ()), altered)
             evidence.record(self.repository, name, kept)
+            evidence.record_readings(self.repository, name, {}, gone=sent)
         if len(final.present) > 1:
             for name in (name for name, agrees in agreeing(final.present).items() if agrees):
                 evidence.record_verified(self.repository, name, Verified(level="L0", at=now))

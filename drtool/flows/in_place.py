@@ -6,13 +6,14 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from drtool.core.model import Branch, Changes, LoadPlan, RestoreOutcome, RestorePlan, RestoreRequest
+from drtool.core.model import Branch, Changes, LoadPlan, Outcome, RestoreOutcome, RestorePlan, RestoreRequest
 from drtool.documents.estate import Estate, FileSource
-from drtool.errors import DrtoolError, SourceFailed, UsageError
+from drtool.errors import DrtoolError, NoSnapshot, SourceFailed, UsageError
 from drtool.flows.back_up import back_up
 from drtool.flows.hold import add_hold
 from drtool.flows.load import load
@@ -33,7 +34,12 @@ def plan_in_place(estate: Estate, request: RestoreRequest, outside: Outside) -> 
     plan = plan_restore(estate, request, outside)
     branches = _branches(plan.snapshot.paths, request)
     changes = _changes(replace(plan, branches=branches), outside)
-    _refuse_strangers(branches, changes)
+    if not (changes.added or changes.altered or changes.deleted or changes.unchanged):
+        raise NoSnapshot(
+            f"snapshot {plan.snapshot.id[:8]} of {request.dataset} holds nothing at {', '.join(request.include)}",
+            hint=f"its paths: {', '.join(plan.snapshot.paths)}",
+        )
+    _refuse_strangers(plan.snapshot.paths, changes)
     plan = replace(
         plan,
         branches=branches,
@@ -56,10 +62,12 @@ def restore_in_place(estate: Estate, plan: RestorePlan, outside: Outside, *, wai
     Raises ``SourceFailed`` where the present state cannot be saved.
     """
     saved = _save(estate, plan, outside, wait=wait) if plan.request.safety else ""
-    outcome = restore(plan, outside)
-    if not saved:
-        return outcome
-    return replace(outcome, safety=saved, undo=_undo(plan.request.dataset, saved, "--delete"))
+    undo = _undo(plan.request.dataset, saved, "--delete")
+    for branch in plan.branches:
+        _make_parents(branch.target)
+    with _telling(undo):
+        outcome = restore(plan, outside)
+    return replace(outcome, safety=saved, undo=undo)
 
 
 def load_in_place(estate: Estate, plan: LoadPlan, outside: Outside, *, safety: bool, wait: float) -> RestoreOutcome:
@@ -71,12 +79,33 @@ def load_in_place(estate: Estate, plan: LoadPlan, outside: Outside, *, safety: b
     saved = ""
     if safety and plan.holds:
         saved = _saved(estate, name, plan.repository, outside, wait=wait)
-    outcome = load(plan, outside)
-    return replace(outcome, safety=saved, undo=_undo(name, saved)) if saved else outcome
+    undo = _undo(name, saved)
+    with _telling(undo):
+        outcome = load(plan, outside)
+    return replace(outcome, safety=saved, undo=undo)
 
 
 def _undo(name: str, saved: str, *more: str) -> str:
-    return shlex.join(["drtool", "restore", name, "--snapshot", saved[:16], "--in-place", *more])
+    """The command that brings back what was saved; '' where nothing was."""
+    return shlex.join(["drtool", "restore", name, "--snapshot", saved[:16], "--in-place", *more]) if saved else ""
+
+
+@contextmanager
+def _telling(undo: str) -> Iterator[None]:
+    """An error, too, says how to go back to what was there."""
+    try:
+        yield
+    except DrtoolError as error:
+        if undo:
+            error.hint = f"what was there before is saved: {undo}"
+        raise
+
+
+def _make_parents(folder: Path) -> None:
+    """Folders above what is restored that are gone, open to all as they usually are: restic would lock others out."""
+    for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+        place.mkdir(mode=0o755)
+        place.chmod(0o755)
 
 
 def _branches(paths: Sequence[str], request: RestoreRequest) -> tuple[Branch, ...]:
@@ -85,7 +114,7 @@ def _branches(paths: Sequence[str], request: RestoreRequest) -> tuple[Branch, ..
     branches = [_branch(PurePosixPath(path), request) for path in chosen]
     patterns = tuple(path for path in request.include if not path.startswith("/"))
     if patterns:
-        branches += [Branch(folder=path, target=Path(path), include=patterns, delete=request.delete) for path in paths]
+        branches.append(Branch(target=Path("/"), include=patterns, delete=request.delete))
     return tuple(branches)
 
 
@@ -127,18 +156,21 @@ def _sum(changes: Sequence[Changes]) -> Changes:
     )
 
 
-def _refuse_strangers(branches: Sequence[Branch], changes: Changes) -> None:
-    """restic has deleted what lay beside the restored path (restic issues 21819 and 21770): never here."""
-    inside = [
-        str(branch.target / branch.include[0].lstrip("/").replace("\\", ""))
-        for branch in branches
-        if len(branch.include) == 1
-    ]
-    whole = [str(branch.target) for branch in branches if len(branch.include) != 1]
+def _refuse_strangers(paths: Sequence[str], changes: Changes) -> None:
+    """restic has deleted what lay beside the restored path (restic issues 21819 and 21770): never here.
+
+    Nor what lies on another file system, which is not saved before.
+    """
     for path in changes.deletes:
-        if not any(path == place or path.startswith(f"{place}/") for place in (*inside, *whole)):
+        home = next((home for home in paths if path == home or path.startswith(f"{home}/")), None)
+        if home is None:
             raise UsageError(
                 f"restic would delete {path}, which is no part of what is restored", hint="restore without --delete"
+            )
+        if os.lstat(path).st_dev != os.lstat(home).st_dev:
+            raise UsageError(
+                f"{path} lies on another file system than {home}, and would be deleted",
+                hint="unmount it first, or restore without --delete",
             )
 
 
@@ -156,7 +188,7 @@ def _saved(estate: Estate, name: str, repository: str, outside: Outside, *, wait
     outside.show.phase("saving what is there now")
     try:
         saved = back_up(estate, [name], outside, wait=wait, safety=True).datasets[0]
-        if saved.snapshot is None:
+        if saved.snapshot is None or saved.outcome is Outcome.FAILED or saved.unreadable:
             raise SourceFailed(saved.reason)
     except DrtoolError as error:
         raise SourceFailed(

@@ -160,6 +160,8 @@ class _Initialising:
             return replace(place, result="failed", reason=error.message, hint=error.hint)
         now = self.outside.clock.now()
         self.outside.evidence.record_upload_verification(self.repository, copy.name, verification, now)
+        if copy.name in self.refill:
+            self.outside.evidence.forget_verified(self.repository, copy.name)
         if copy.name in self.refill or copy.name not in self.outside.evidence.recorded(self.repository):
             self.outside.evidence.record(self.repository, copy.name, copy.inventory()[0])
         return replace(place, result="adopted" if place.result == "repository" else "created")

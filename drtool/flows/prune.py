@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from drtool.core.model import (
@@ -36,6 +36,7 @@ from drtool.flows.replicate import Replication
 from drtool.flows.take_stock import Stock, require_one, take_stock
 
 NAMES = 1000  # names of removed objects in one event
+CONFIRMED = "prune.confirmed"  # somebody said that nothing is forgotten and that the clock is right
 NOTHING_KEPT = timedelta(0)
 
 
@@ -49,6 +50,8 @@ def prune(estate: Estate, outside: Outside, *, wait: float, clock_is_right: bool
     """Remove what retention does not keep. One repository's trouble does not stop the next."""
     run = uuid.uuid4().hex
     clock = look_at_clock(outside, run, is_right=clock_is_right)
+    if clock_is_right:
+        outside.evidence.append(run, CONFIRMED, {"by": outside.operator})
     done = []
     for repository in estate.repositories:
         try:
@@ -84,7 +87,13 @@ def _plan(estate: Estate, repository: str, clock: ClockSeen, outside: Outside) -
         return replace(
             plan, refused=f"hold {hold.id} is set by {hold.by}: {hold.reason}", hint=f"drtool hold release {hold.id}"
         ), stock
-    refused, hint = _wrong_clock(clock, snapshots, outside) or _unhealthy(plan, stock, outside) or ("", "")
+    refused, hint = (
+        _wrong_clock(clock, snapshots, outside)
+        or _forgotten(repository, snapshots, outside)
+        or _nowhere_to_begin(plan, stock)
+        or _unhealthy(plan, stock, outside)
+        or ("", "")
+    )
     return replace(plan, refused=refused, hint=hint), stock
 
 
@@ -115,17 +124,28 @@ def _first_to_remove_from(estate: Estate, repository: str, outside: Outside) -> 
 def _due(estate: Estate, repository: str, stock: Stock, outside: Outside) -> Mapping[str, frozenset[str]]:
     """What each copy has kept for long enough, and may give up: locks are asked for where they are promised."""
     now, removed = outside.clock.now(), outside.evidence.removed(repository)
+    held = held_snapshots(list_holds(outside))
     documents = estate.repositories[repository].copies
     due: dict[str, frozenset[str]] = {}
     for copy in (one for one in outside.copies[repository] if one.name in stock.present):
         document = documents[copy.name]
-        keys = {key for key in stock.facts[copy.name].retained if now - removed[key] >= _kept_for(document)}
+        retained = stock.facts[copy.name].retained
+        if any(key_of_snapshot(one) in retained for one in held):
+            continue  # what a held snapshot needs is among what is retained
+        keys = {key for key in retained if now - removed[key] >= _kept_for(document)}
         if keys and document.locks:
-            ends = copy.protected_until(sorted(keys), document.locks.mode)
-            keys = {key for key in keys if key not in ends or ends[key] <= now}
+            keys = _unlocked(copy, keys, now)
         if keys:
             due[copy.name] = frozenset(keys)
     return due
+
+
+def _unlocked(copy: Copy, keys: Collection[str], now: datetime) -> set[str]:
+    """Those without a lock of any mode; none where the bucket does not tell whether it locks."""
+    if copy.lock_settings().object_lock is None:
+        return set()
+    ends = copy.protected_until(sorted(keys))
+    return {key for key in keys if key not in ends or ends[key] <= now}
 
 
 def _kept_for(document: CopyDocument) -> timedelta:
@@ -143,14 +163,39 @@ def _wrong_clock(clock: ClockSeen, snapshots: Sequence[Snapshot], outside: Outsi
     return None
 
 
-def _unhealthy(plan: PrunePlan, stock: Stock, outside: Outside) -> tuple[str, str] | None:
-    """Why the copies are not fit for removal: what one of them lacks may be needed from another."""
-    repository = plan.repository
+def _forgotten(repository: str, snapshots: Sequence[Snapshot], outside: Outside) -> tuple[str, str] | None:
+    """Holds are only known from the evidence: where that is younger than the oldest snapshot, some may be lost."""
+    evidence = outside.evidence
+    oldest = min(snapshots, key=lambda one: one.time, default=None)
+    if oldest is None or any(True for _ in evidence.events(kind=CONFIRMED)):
+        return None
+    if oldest.run and any(True for _ in evidence.events(run=oldest.run)):
+        return None
+    return (
+        f"the evidence does not reach back to the oldest snapshot of {repository}, so that holds may be forgotten",
+        "drtool hold set what must stay, then: drtool prune --yes",
+    )
+
+
+def _nowhere_to_begin(plan: PrunePlan, stock: Stock) -> tuple[str, str] | None:
+    """Why restic, which removes at once, cannot do so; and where it also writes first, nothing must be kept."""
     if not plan.copy:
         return (
             "every copy keeps what is removed (`keep_removed`, `immutability`), and restic removes at once",
             "leave both out at one copy",
         )
+    first = next(iter(stock.facts))
+    if first != plan.copy and stock.facts[first].retained:
+        return (
+            f"copy {first} keeps what is removed, and restic writes to it first",
+            f"name {plan.copy} first in the estate",
+        )
+    return None
+
+
+def _unhealthy(plan: PrunePlan, stock: Stock, outside: Outside) -> tuple[str, str] | None:
+    """Why the copies are not fit for removal: what one of them lacks may be needed from another."""
+    repository = plan.repository
     for name, facts in stock.facts.items():
         if not facts.reached:
             return facts.reason or f"copy {name} cannot be reached", facts.hint or "drtool copies list"
@@ -219,7 +264,7 @@ class _Pruning:
         self.outside.show.phase(f"removing {len(going)} snapshots from {copy.name}")
         with self.outside.locks.hold(structure_lock(self._name), run=self.run, wait=self.wait):
             restic.forget(copy, going, repack=repack)
-        return finish_pruning(self._name, self.run, self.outside)
+            return finish_pruning(self._name, self.run, self.outside)
 
     def _has_room(self, copy: Copy) -> bool:
         """A full disk is a reason to prune, and no obstacle: what is not needed at all can go without any room."""
@@ -307,8 +352,11 @@ def _remove_in_order(copy: Copy, keys: Collection[str]) -> None:
             copy.remove(due)
 
 
-def finish_pruning(repository: str, run: str, outside: Outside) -> frozenset[str]:
+def finish_pruning(repository: str, run: str, outside: Outside, *, give_up: bool = False) -> frozenset[str]:
     """Record what restic removed, after it has ended or was killed; the names of what is gone.
+
+    Where the copy is away it can only be told later; before restic writes to another copy, and may build there on what
+    was to go, ``give_up``: what is gone then comes back from the others.
 
     Only what was to go, and what restic's own check does not miss, counts as removed: the names are recorded before any
     other copy removes anything. If more is gone, it was not retention's doing, and the other copies bring it back.
@@ -319,7 +367,9 @@ def finish_pruning(repository: str, run: str, outside: Outside) -> frozenset[str
     copies = [copy for copy in outside.copies[repository] if copy.name == pending.copy]
     stock = take_stock(repository, copies, evidence, fully=False)
     if pending.copy not in stock.present:
-        return frozenset()  # it can only be told once the copy is back
+        if give_up:
+            evidence.record_pruning(repository, None)
+        return frozenset()
     gone = evidence.recorded(repository).get(pending.copy, EMPTY).keys() - stock.present[pending.copy].keys()
     asked_for = frozenset(map(key_of_snapshot, pending.snapshots))
     unasked = [key for key in gone if kind_of(key) not in ("data", "index") and key not in asked_for]

@@ -247,8 +247,12 @@ def _branches(plan: RestorePlan, target: Path) -> tuple[Branch, ...]:
 
 
 def report_damage(repository: str, run: str, damage: Mapping[str, frozenset[str]], outside: Outside) -> None:
-    """Also of a restore that fails for it: the next run then reads these objects again, and heals what it can."""
-    for name, keys in damage.items():
+    """Also of a restore that fails for it: the next run then reads these objects again, and heals what it can.
+
+    What a copy merely keeps for a while after its removal is nobody's to heal.
+    """
+    removed = outside.evidence.removed(repository).keys()
+    for name, keys in ((name, keys - removed) for name, keys in damage.items() if keys - removed):
         outside.show.note(f"copy {name} lacks {len(keys)} objects or holds them altered; drtool heal")
         outside.evidence.append(run, "anomaly.damage", {"repository": repository, "copy": name, "objects": len(keys)})
         outside.evidence.doubt(repository, name, keys)

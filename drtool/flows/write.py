@@ -49,6 +49,7 @@ class Writing:
     accepted: set[str] = field(default_factory=set)
     parents: dict[str, Snapshot] = field(default_factory=dict)
     summaries: dict[str, BackupSummary] = field(default_factory=dict)
+    tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
     held: Inventory = field(default_factory=lambda: EMPTY)
 
     def write(self, names: Sequence[str]) -> list[DatasetOutcome]:
@@ -71,6 +72,7 @@ class Writing:
         The estate's own documents go beside the datasets: all they cost is restic's start.
         """
         left = list(pending)
+        self._take_back_removals(copy)
         with ThreadPoolExecutor(1, thread_name_prefix="estate") as pool:
             documents = pool.submit(self._dataset, copy, ESTATE) if ESTATE in pending else None
             try:
@@ -83,6 +85,17 @@ class Writing:
                 with self.replication.ledger.lock:
                     self.replication.ledger.out[copy.name] = trouble
         return left
+
+    def _take_back_removals(self, copy: Copy) -> None:
+        """Where the copy still keeps what was removed, restic may build on that: so all of it stays, everywhere.
+
+        Only a run in which no other copy can be written to comes here. The next prune removes it again.
+        """
+        if copy.name not in self.whole and self.stock.facts[copy.name].retained:
+            evidence = self.outside.evidence
+            removed = evidence.removed(self.repository).keys()
+            self._record("prune.taken_back", {"copy": copy.name, "objects": len(removed)})
+            evidence.forget_removed(self.repository, removed)
 
     def _dataset(self, copy: Copy, name: str) -> DatasetOutcome:
         try:
@@ -104,7 +117,7 @@ class Writing:
             tags.append(documents := _documents_tag(source.paths))
             if known := self._already(documents):
                 return DatasetOutcome(dataset=name, outcome=Outcome.DONE, snapshot=known.id, tree=known.tree)
-        parent = self._parent(name)
+        parent, self.tags[name] = self._parent(name), tuple(tags)
         self._record("snapshot.started", {"dataset": name, "copy": copy.name})
         try:
             summary = self._restic_backup(copy, name, source, tags, parent)
@@ -159,7 +172,8 @@ class Writing:
             if all(_is_empty_folder(path) for path in what.paths if str(path) in there):
                 raise SourceFailed(f"dataset {name}: nothing is in {', '.join(there)}; is its file system mounted?")
             missing = tuple(path for path in what.paths if str(path) not in there)
-            yield Source(paths=there, exclude=tuple(what.exclude), one_file_system=what.one_file_system), missing
+            exclude = () if self.safety else tuple(what.exclude)  # what may be removed in place must be saved, too
+            yield Source(paths=there, exclude=exclude, one_file_system=what.one_file_system), missing
         elif isinstance(what, SqliteSource):
             with self.outside.spool.folder(f"{self.repository}-{name}") as folder:
                 self.outside.databases.copy_sqlite(what.path, folder / what.path.name)

@@ -89,3 +89,21 @@ def test_a_wrong_password_and_a_place_that_is_none_leave_nothing_behind(grown: S
         bare.run(*words, code=code)
     assert not (bare.folder / "etc").exists()
     bare.close()
+
+
+def test_a_forged_estate_writes_nowhere_else(grown: Shop, tmp_path: Path) -> None:
+    """Who can write to a copy and knows the password must not get a root shell of the new machine."""
+    outside = tmp_path / "cron.d" / "evil"
+    outside.parent.mkdir()
+    outside.write_text("* * * * * root id")
+    grown.run("backup", code=0)
+    grown.restic("disk", "backup", str(outside), str(grown.estate), "--tag", "drtool,dataset:estate", "--host", "shop")
+    outside.unlink()
+    bare = _bare(grown, tmp_path)
+    done = bare.run(
+        "bootstrap", str(grown.folders["disk"]), "--password-file", str(grown.folder / "main.password"),
+        "--to", str(bare.folder / "etc"), code=0,
+    ).document  # fmt: skip
+    assert not outside.exists()
+    assert all(Path(path).is_relative_to(bare.folder / "etc") for path in done["files"])
+    bare.close()

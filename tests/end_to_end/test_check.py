@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, flip
+from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, flip, wait_until
 
 
 def _checks(answer: Answer) -> dict[tuple[str, str], str]:
@@ -192,3 +192,43 @@ def test_a_check_leaves_no_names_of_files_in_the_evidence(grown: Shop) -> None:
     shown = json.dumps(grown.run("evidence", "show", "--last", "500", code=0).document)
     assert "large-" not in shown
     assert "page-" not in shown
+
+
+def test_what_is_found_altered_while_a_backup_runs_is_not_forgotten_at_its_end(grown: Shop) -> None:
+    go = grown.add_waiting_command()
+    running = grown.write().start("backup")
+    wait_until("the dump runs", grown.is_dumping)
+    flip(grown.packs("disk")[1])
+    grown.run("check", "--full", code=1)
+    go.touch()
+    running.wait()
+    assert _copies(grown)["disk"]["state"] == "damaged"
+    assert grown.run("heal", code=0).copy("disk")["healed"] == 1
+    grown.assert_whole()
+
+
+def test_a_new_disk_was_never_verified(grown: Shop) -> None:
+    grown.run("check", "--full", code=0)
+    shutil.rmtree(grown.folders["disk"])
+    grown.run("copies", "init", "--refill", "disk", code=0)
+    assert _copies(grown)["disk"]["coverage"]["objects"] == 0  # type: ignore[index]
+    assert grown.run("status").document["datasets"][0]["copies"][0]["verified"]["level"] == "L0"
+
+
+def test_what_was_found_altered_is_not_verified_any_more(grown: Shop) -> None:
+    grown.run("check", "--full", code=0)
+    flip(grown.packs("disk")[0])
+    grown.run("check", "--full", code=1)
+    assert grown.run("status").document["datasets"][0]["copies"][0]["verified"]["level"] == "L0"
+
+
+def test_a_repaired_copy_is_not_believed_while_another_may_hold_what_it_lacks(grown: Shop) -> None:
+    grown.packs("disk")[0].unlink()
+    grown.restic("disk", "repair", "index")
+    refused = grown.run("heal", "--repaired", "disk", code=2)
+    assert refused.error["hint"] == "drtool heal brings them"
+    direct, grown.copies["offsite"]["s3"]["endpoint"] = grown.copies["offsite"]["s3"]["endpoint"], "http://127.0.0.1:9"
+    assert "may hold" in grown.write().run("heal", "--repaired", "disk", code=2).error["message"]
+    grown.copies["offsite"]["s3"]["endpoint"] = direct
+    grown.write().run("heal", code=0)
+    grown.run("check", "--full", code=0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.shop import Shop, assert_same_tree, fill, flip, read_only
+from tests.end_to_end.shop import Shop, assert_same_tree, fill, flip, read_only, scramble, small_disk
 
 WORDS = ("restore", "files", "--in-place")
 
@@ -226,3 +226,59 @@ def test_evidence_tells_of_it_without_names_of_files(site: Shop) -> None:
     kinds = [event["kind"] for event in shown.document["events"]]
     assert kinds.index("hold.set") < kinds.index("restore.started") < kinds.index("restore.finished")
     assert "shell.php" not in shown.out
+
+
+def test_a_night_after_a_restore_that_changed_nothing_is_a_backup_again(site: Shop) -> None:
+    """The newest snapshot is then the saved one, with the very same tree; the next must not pass for one that was saved."""
+    site.run(*WORDS, "--yes", code=0)
+    site.run("backup", code=0)
+    shown = site.run("snapshots", "files").document["snapshots"]
+    assert [one["safety"] for one in shown] == [False, True, False]
+
+
+def test_what_is_excluded_from_backups_is_saved_before_it_is_deleted(site: Shop) -> None:
+    site.add_files("files", site.source, exclude=["*.cache"])
+    site.write().run("backup", code=0)
+    (site.source / "kept.cache").write_text("nowhere else")
+    undo = site.run(*WORDS, "--delete", "--yes", code=0).document["undo"].split()[1:]
+    assert not (site.source / "kept.cache").exists()
+    site.run(*undo, "--yes", code=0)
+    assert (site.source / "kept.cache").read_text() == "nowhere else"
+
+
+def test_a_mounted_file_system_below_is_not_emptied(site: Shop) -> None:
+    site.add_files("files", site.source, one_file_system=True)
+    (site.source / "mounted").mkdir()
+    site.write().run("backup", code=0)
+    with small_disk(site.source / "mounted", 8) as disk:
+        (disk / "precious").write_text("nowhere else")
+        refused = site.run(*WORDS, "--delete", "--yes", code=2)
+        assert "another file system" in refused.error["message"]
+        assert (disk / "precious").exists()
+
+
+def test_what_fits_nothing_is_an_error(site: Shop) -> None:
+    answer = site.run(*WORDS, "--include", "/no/such/path", "--yes")
+    assert answer.code in (1, 23), str(answer)
+
+
+def test_folders_above_that_are_gone_are_open_again(site: Shop) -> None:
+    above = site.source.parent / "a" / "b"
+    (above / "root").mkdir(parents=True)
+    (above / "root" / "page").write_text("page")
+    site.add_files("files", above / "root")
+    site.write().run("backup", code=0)
+    shutil.rmtree(site.source.parent / "a")
+    site.run(*WORDS, "--yes", code=0)
+    assert [place.stat().st_mode & 0o777 for place in (above, above.parent)] == [0o755, 0o755]
+
+
+def test_what_was_saved_is_told_also_where_the_restore_then_fails(site: Shop) -> None:
+    _damage(site)
+    for name in ("disk", "other"):
+        for pack in site.packs(name):
+            scramble(pack)
+    answer = site.run(*WORDS, "--yes")
+    assert answer.code in (1, 3)
+    told = answer.document["undo"] if answer.code == 3 else answer.error["hint"]
+    assert "--in-place" in told

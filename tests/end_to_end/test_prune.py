@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 from drtool.adapters.evidence_store import EvidenceStore
 from drtool.adapters.state import SystemClock
 from drtool.core.model import ClockSeen, Pruning
-from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, flip
+from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, flip, small_disk
 from tests.servers import Rclone
 
 
@@ -243,3 +244,57 @@ def test_a_prune_in_three_copies_leaves_all_equal(many: Shop, rclone: Rclone) ->
     many.run("prune", code=0)
     many.assert_whole()
     assert_same_tree(many.source, many.restore("files", "back", "--from", "third"))
+
+
+def test_after_a_prune_that_was_killed_a_backup_elsewhere_takes_it_back(many: Shop) -> None:
+    """restic removed from the disk, and nobody recorded it; the next night the disk is away, and restic builds on the bucket."""
+    going = _ids(many, "disk")[:3]
+    store = EvidenceStore(many.state / "shop" / "evidence.db", SystemClock())
+    store.record_pruning("main", Pruning(copy="disk", snapshots=frozenset(going)))
+    store.close()
+    many.restic("disk", "forget", "--prune", *going)
+    many.folders["disk"].rename(many.folder / "away")
+    change(many.source, 2)  # what only the removed snapshots had is here again
+    assert many.run("backup").code == 3
+    (many.folder / "away").rename(many.folders["disk"])
+    many.run("backup", code=0)
+    many.assert_whole()
+    many.assert_restores("back", "--from", "disk")
+
+
+def test_a_snapshot_that_only_one_copy_still_keeps_can_be_held_there(many: Shop) -> None:
+    many.copies["offsite"]["keep_removed"] = "1s"
+    first = _ids(many, "disk")[0]
+    many.write().run("prune", code=0)
+    many.run("hold", "set", "--snapshot", first, "--reason", "needed after all", code=0)
+    time.sleep(1.2)
+    many.run("prune", code=0)
+    assert first in _ids(many, "offsite")
+    many.run("restore", "files", "--snapshot", first, "--to", str(many.folder / "old"), code=0)
+
+
+def test_where_the_record_was_lost_holds_may_be_forgotten_and_nothing_goes_unasked(many: Shop) -> None:
+    many.run("hold", "set", "--reason", "looked into", code=0)
+    shutil.rmtree(many.state)
+    many.run("backup", code=0)
+    refused = _one(many.run("prune", code=1))
+    assert "holds may be forgotten" in refused["reason"]
+    assert len(_ids(many, "disk")) == 6
+    many.run("prune", "--yes", code=0)
+    assert len(_ids(many, "disk")) == 2
+    many.run("prune", code=0)
+
+
+def test_on_a_full_disk_what_is_not_needed_at_all_still_goes(shop: Shop, tmp_path: Path) -> None:
+    shop.datasets["files"]["retention"] = {"last": 1}
+    with small_disk(tmp_path / "small", 90) as disk:
+        shop.add_directory("disk", disk / "main")
+        shop.write().init()
+        shop.run("backup", code=0)
+        for path in shop.source.glob("large-*.bin"):
+            path.unlink()
+        shop.run("backup", code=0)
+        (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - (4 << 20)))
+        done = _one(shop.run("prune", code=0))
+        assert done["bytes"] > 10_000_000
+        shop.restic("disk", "check", "--no-lock", "--no-cache")
