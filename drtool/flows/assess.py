@@ -32,6 +32,7 @@ from drtool.flows.outside import Outside
 from drtool.flows.protect import read_locks
 from drtool.flows.take_stock import Stock, take_stock
 
+NEXT = {CopyState.BEHIND: "drtool backup", CopyState.DAMAGED: "drtool heal"}
 PROBED = timedelta(days=7)  # how long it is believed how a place verifies uploads
 
 
@@ -133,7 +134,7 @@ def _copy(
         coverage=covered(facts.inventory, evidence.readings(repository, facts.copy), now=now, within=within),
         retained=total(facts.retained),
         reason=_reason(facts, plan, state),
-        hint=facts.hint or ("drtool backup" if state in (CopyState.BEHIND, CopyState.DAMAGED) else ""),
+        hint=facts.hint or NEXT.get(state, ""),
     )
 
 

@@ -88,7 +88,8 @@ class _Checking:
             total = _Total(watch=self.outside.show.progress)
             found += filter(None, pool.map(lambda copy: self._share(copy, stock, total), reached))
         if not self.names:
-            found += self._structure(reached, stock)
+            wrong = {one.subject for one in found if one.verdict is Verdict.FAIL}
+            found += self._structure(reached, stock, wrong)
         self._record("check.finished", {"checks": [_evidence_of(one) for one in found]})
         return found
 
@@ -200,11 +201,15 @@ class _Checking:
 
     # L3
 
-    def _structure(self, reached: Sequence[Copy], stock: Stock) -> list[Check]:
-        """restic's own check, of the copy whose last one is longest ago among the near ones, else of any."""
+    def _structure(self, reached: Sequence[Copy], stock: Stock, wrong: Collection[str]) -> list[Check]:
+        """restic's own check, of the copy whose last one is longest ago among the near ones, else of any.
+
+        Best of one in which nothing ``wrong`` was found: restic's check reads no data, and proves nothing about that.
+        """
         evidence, agrees = self.outside.evidence, agreeing(stock.sound)
         checked = {copy.name: _last(evidence.verified(self.repository, copy.name), "L3") for copy in reached}
         latest = max((at for at in checked.values() if at), default=None)
+        agrees = {name: one and f"{self.repository}/{name}" not in wrong for name, one in agrees.items()}
         exact = [copy for copy in reached if agrees[copy.name] and not stock.facts[copy.name].retained]
         fit = exact or [copy for copy in reached if agrees[copy.name]] or list(reached)
         if not fit or (self.due and not is_due(latest, now=self.outside.clock.now())):

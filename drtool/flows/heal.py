@@ -237,7 +237,7 @@ def _healed(repository: str, name: str, course: _Course) -> HealedCopy:
     stored, held = course.ledger.stored.get(name, set()), course.final.present.get(name, EMPTY)
     lost = course.before.lost.get(name, frozenset())
     altered = (course.before.altered.get(name, frozenset()) | course.settled.damage.get(name, frozenset())) - lost
-    left = course.settled.plan.damage(name)
+    left, gone = course.settled.plan.damage(name), course.settled.plan.unhealable
     found = HealedCopy(
         repository=repository,
         copy=name,
@@ -247,7 +247,7 @@ def _healed(repository: str, name: str, course: _Course) -> HealedCopy:
         healed=len((lost | altered) & (stored | course.revived.get(name, frozenset()))),
         sent_objects=len(stored),
         sent_bytes=sum(held.get(key, 0) for key in stored),
-        unhealable=tuple(sorted(left & course.settled.plan.unhealable)),
+        unhealable=tuple(sorted(left & gone)),
     )
     if facts.absent:
         return replace(found, outcome=Outcome.ABSENT, reason=facts.reason, hint=facts.hint)
@@ -259,10 +259,16 @@ def _healed(repository: str, name: str, course: _Course) -> HealedCopy:
         return replace(
             found,
             outcome=Outcome.INCOMPLETE,
-            reason=f"{len(left)} objects are lost or altered, and no copy holds them intact",
-            hint="bring back a copy that holds them; where there is none, repair by restic as above",
+            reason=_what_is_left(len(left & gone), len(left - gone)),
+            hint="bring back a copy that holds them; where there is none, repair by restic as said here",
         )
     return found
+
+
+def _what_is_left(gone: int, waiting: int) -> str:
+    """What may refer to something that is gone is not sent on, so that it does not make a sound copy unsound."""
+    more = f", and {waiting} more must wait for that to be repaired" if waiting else ""
+    return f"{gone} objects are in no copy any more{more}" if gone else f"{waiting} objects could not be brought back"
 
 
 def _evidence_of(one: HealedCopy) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from drtool.flows.back_up import back_up
 from drtool.flows.hold import add_hold
 from drtool.flows.load import load
 from drtool.flows.outside import Outside
-from drtool.flows.restore import FAILURES, SPARE, named_copy, plan_restore, restore
+from drtool.flows.restore import FAILURES, SPARE, literally, named_copy, plan_restore, restore
 
-SPECIAL = re.compile(r"([\\*?\[\]])")  # what restic's patterns take for more than itself
+PLAIN = re.compile(r"\\(.)")  # a sign that was made to mean just itself
 NAMED = 20  # paths that are shown
 
 
@@ -28,17 +28,11 @@ def plan_in_place(estate: Estate, request: RestoreRequest, outside: Outside) -> 
     """Choose, and look what would change; nothing is written. Raises what stands in the way."""
     if not isinstance(estate.datasets[request.dataset].source, FileSource):
         raise UsageError(
-            f"dataset {request.dataset} is no dataset of files",
-            hint=f"drtool restore {request.dataset} --into DATABASE, or --to DIRECTORY",
+            f"dataset {request.dataset} is neither of files nor a database of a server",
+            hint=f"drtool restore {request.dataset} --to DIRECTORY",
         )
     plan = plan_restore(estate, request, outside)
-    branches = _branches(plan.snapshot.paths, request)
-    changes = _changes(replace(plan, branches=branches), outside)
-    if not (changes.added or changes.altered or changes.deleted or changes.unchanged):
-        raise NoSnapshot(
-            f"snapshot {plan.snapshot.id[:8]} of {request.dataset} holds nothing at {', '.join(request.include)}",
-            hint=f"its paths: {', '.join(plan.snapshot.paths)}",
-        )
+    branches, changes = _found(plan, request, outside)
     _refuse_strangers(plan.snapshot.paths, changes)
     plan = replace(
         plan,
@@ -54,6 +48,19 @@ def plan_in_place(estate: Estate, request: RestoreRequest, outside: Outside) -> 
             hint="make room, or restore a part by --include, or elsewhere by --to",
         )
     return plan
+
+
+def _found(plan: RestorePlan, request: RestoreRequest, outside: Outside) -> tuple[tuple[Branch, ...], Changes]:
+    """What is meant: the very paths that were given; where there are none such, patterns. Raises ``NoSnapshot``."""
+    for include in dict.fromkeys((literally(request.include), request.include)):
+        branches = _branches(plan.snapshot.paths, replace(request, include=include))
+        changes = _changes(replace(plan, branches=branches), outside)
+        if changes.added or changes.altered or changes.deleted or changes.unchanged:
+            return branches, changes
+    raise NoSnapshot(
+        f"snapshot {plan.snapshot.id[:8]} of {request.dataset} holds nothing at {', '.join(request.include)}",
+        hint=f"its paths: {', '.join(plan.snapshot.paths)}",
+    )
 
 
 def restore_in_place(estate: Estate, plan: RestorePlan, outside: Outside, *, wait: float) -> RestoreOutcome:
@@ -119,9 +126,10 @@ def _branches(paths: Sequence[str], request: RestoreRequest) -> tuple[Branch, ..
 
 
 def _branch(path: PurePosixPath, request: RestoreRequest) -> Branch:
-    """The path itself is meant, whatever signs it has; only a given pattern may have some that mean more."""
-    name = path.name if request.include else SPECIAL.sub(r"\\\1", path.name)
-    return Branch(folder=str(path.parent), target=Path(path.parent), include=(f"/{name}",), delete=request.delete)
+    """Of a given path the last name may be a pattern; the folders above it are meant as they are."""
+    name = path.name if request.include else literally([path.name])[0]
+    above = PLAIN.sub(r"\1", str(path.parent)) if request.include else str(path.parent)
+    return Branch(folder=above, target=Path(above), include=(f"/{name}",), delete=request.delete)
 
 
 def _changes(plan: RestorePlan, outside: Outside) -> Changes:

@@ -85,7 +85,9 @@ def _plan(estate: Estate, repository: str, clock: ClockSeen, outside: Outside) -
     )
     if hold := freezing(holds, repository):
         return replace(
-            plan, refused=f"hold {hold.id} is set by {hold.by}: {hold.reason}", hint=f"drtool hold release {hold.id}"
+            plan,
+            refused=f"hold {hold.id} is set by {hold.by}: {hold.reason}",
+            hint=f"drtool hold release {hold.id} --reason …",
         ), stock
     refused, hint = (
         _wrong_clock(clock, snapshots, outside)

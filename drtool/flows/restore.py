@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drtool.core.model import (
@@ -44,6 +45,7 @@ PARTIAL = ".drtool-restore-"  # a folder of this name in the target holds what i
 COMPLETE = ".drtool-restored-"  # and one of this name what is finished and verified, but not yet moved up
 FAILURES = (ResticFailed, CopyTrouble, NoRepository, WrongPassword)  # of one copy: the others may still do
 LOST = 100_000  # files that are named at most
+SPECIAL = re.compile(r"([\\*?\[\]])")  # what restic's patterns take for more than itself
 SPARE = 64 << 20  # bytes that stay free beside what is restored
 
 
@@ -73,8 +75,12 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     sources = sources_of(repository, snapshot, stock, outside)
     files, size = snapshot.files, snapshot.bytes
     if request.include and not request.in_place:
-        would = _size_of_part(repository, sources, snapshot, request.include, outside)
-        files, size = would.files + would.kept_files, would.bytes + would.kept_bytes
+        for include in (literally(request.include), request.include):
+            would = _size_of_part(repository, sources, snapshot, include, outside)
+            files, size = would.files + would.kept_files, would.bytes + would.kept_bytes
+            if files:
+                request = replace(request, include=include)
+                break
         if not files:
             raise NoSnapshot(
                 f"snapshot {snapshot.id[:8]} of {request.dataset} holds nothing at {', '.join(request.include)}",
@@ -96,6 +102,11 @@ def plan_restore(estate: Estate, request: RestoreRequest, outside: Outside) -> R
     if not request.in_place:
         _check_target(plan)
     return plan
+
+
+def literally(paths: Sequence[str]) -> tuple[str, ...]:
+    """Paths as restic's patterns that mean just these. Where nothing fits them, they were meant as patterns."""
+    return tuple(SPECIAL.sub(r"\\\1", path) for path in paths)
 
 
 def _size_of_part(

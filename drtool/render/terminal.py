@@ -304,9 +304,10 @@ def show_heal(done: HealOutcome) -> None:
             console.print(f"[red]gone[/]: and {len(one.unhealable) - 10} objects more (--json names all)")
     for snapshot, loss in done.losses:
         _show_loss(console, snapshot, loss)
-    if done.losses:
+    if any(one.unhealable for one in done.copies):
         console.print(
-            "Every other file can be restored. If no other copy turns up, restic can drop what is lost, in one copy:\n"
+            "What is not named can be restored; `drtool restore` brings it, and names what it cannot.\n"
+            "If no other copy turns up, restic can drop what is lost from its listings, in one copy:\n"
             "restic -r COPY repair index; restic -r COPY repair snapshots --forget; then: drtool heal --repaired COPY",
             highlight=False,
         )
@@ -358,12 +359,15 @@ def show_prune_plans(plans: Sequence[PrunePlan]) -> None:
 
 
 def show_prune(done: PruneOutcome) -> None:
-    table = _table("repository", "outcome", ">snapshots", ">objects", ">freed", "kept for a while", "")
+    table = _table(
+        "repository", "outcome", ">snapshots", ">objects", ">freed", "others removed", "kept for a while", ""
+    )
     for one in done.repositories:
         kept = ", ".join(f"{copy}: {count}" for copy, count in one.retained.items() if count)
+        followed = ", ".join(f"{copy}: {count}" for copy, count in one.copies.items() if count > 0)
         table.add_row(
             escape(one.repository), _coloured(one.outcome), str(one.snapshots), f"{one.objects:,}", _size(one.bytes),
-            escape(kept), escape(one.reason),
+            escape(followed), escape(kept), escape(one.reason),
         )  # fmt: skip
     console = _console()
     console.print(table)

@@ -229,7 +229,7 @@ def test_evidence_tells_of_it_without_names_of_files(site: Shop) -> None:
 
 
 def test_a_night_after_a_restore_that_changed_nothing_is_a_backup_again(site: Shop) -> None:
-    """The newest snapshot is then the saved one, with the very same tree; the next must not pass for one that was saved."""
+    """The newest snapshot is then the saved one, with the very same tree; the next one is a backup again."""
     site.run(*WORDS, "--yes", code=0)
     site.run("backup", code=0)
     shown = site.run("snapshots", "files").document["snapshots"]
@@ -255,6 +255,12 @@ def test_a_mounted_file_system_below_is_not_emptied(site: Shop) -> None:
         refused = site.run(*WORDS, "--delete", "--yes", code=2)
         assert "another file system" in refused.error["message"]
         assert (disk / "precious").exists()
+
+
+def test_a_path_with_odd_signs_is_meant_as_it_is(site: Shop) -> None:
+    _damage(site)
+    site.run(*WORDS, "--include", str(site.source / "odd [name]*?"), "--yes", code=0)
+    assert (site.source / "odd [name]*?" / "file\\with $HOME").read_text() == "odd"
 
 
 def test_what_fits_nothing_is_an_error(site: Shop) -> None:
