@@ -6,6 +6,7 @@ Whatever kills it, the next run of any kind finishes it first (``finish_pruning`
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -57,6 +58,8 @@ def prune(estate: Estate, outside: Outside, *, wait: float, clock_is_right: bool
         try:
             with outside.locks.hold(repository, run=run, wait=wait):
                 finish_pruning(repository, run, outside)
+                if _was_cut_off(repository, outside) and not outside.evidence.unfinished(repository):
+                    _replicate(repository, outside)
                 plan, stock = _plan(estate, repository, clock, outside)
                 work = _Pruning(run=run, plan=plan, estate=estate, outside=outside, wait=wait)
                 done.append(work.refuse() if plan.refused else work.prune(stock))
@@ -238,7 +241,7 @@ class _Pruning:
         size, gone = total(stock.present[self.plan.copy]), frozenset[str]()
         if going:
             gone = self._remove_snapshots(stock, going)
-        stock = self._replicate()
+        stock = _replicate(self._name, self.outside)
         self._follow(stock)
         final = take_stock(self._name, self._copies, self.outside.evidence, fully=False)
         for name, held in final.present.items():
@@ -276,16 +279,6 @@ class _Pruning:
             self.outside.show.note(f"{full.message}; only what is not needed at all goes")
             return False
         return True
-
-    def _replicate(self) -> Stock:
-        """What restic packed anew goes to the other copies, before anything is removed there."""
-        self.outside.show.phase("replicating")
-        stock = take_stock(self._name, self._copies, self.outside.evidence, fully=False)
-        replication = Replication(
-            self._copies, stock.config_sha256, watch=self.outside.show.progress, report=lambda copy, keys: None
-        )
-        replication.settle(stock, self.outside.evidence.recorded(self._name))
-        return take_stock(self._name, self._copies, self.outside.evidence, fully=False)
 
     def _follow(self, stock: Stock) -> None:
         """The other copies remove what they have kept for long enough, if they hold all that replaced it."""
@@ -345,6 +338,23 @@ class _Pruning:
 def structure_lock(repository: str) -> str:
     """What restic's check and restic's prune hold against one another: the one would miss what the other moves."""
     return f"{repository}.structure"
+
+
+def _replicate(repository: str, outside: Outside) -> Stock:
+    """What restic packed anew goes to the other copies, before anything is removed there."""
+    outside.show.phase("replicating")
+    copies = outside.copies[repository]
+    stock = take_stock(repository, copies, outside.evidence, fully=False)
+    replication = Replication(copies, stock.config_sha256, watch=outside.show.progress, report=lambda copy, keys: None)
+    replication.settle(stock, outside.evidence.recorded(repository))
+    return take_stock(repository, copies, outside.evidence, fully=False)
+
+
+def _was_cut_off(repository: str, outside: Outside) -> bool:
+    """Whether the last prune of the repository did not live to its end."""
+    own = (event for event in outside.evidence.events(kind="prune.started") if event.body["repository"] == repository)
+    last = deque(own, maxlen=1)
+    return bool(last) and not any(event.kind == "prune.finished" for event in outside.evidence.events(run=last[0].run))
 
 
 def _remove_in_order(copy: Copy, keys: Collection[str]) -> None:

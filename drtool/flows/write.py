@@ -72,6 +72,7 @@ class Writing:
         The estate's own documents go beside the datasets: all they cost is restic's start.
         """
         left = list(pending)
+        self.outside.restic(self.repository)  # raises where the program is missing: that is no dataset's trouble
         self._take_back_removals(copy)
         with ThreadPoolExecutor(1, thread_name_prefix="estate") as pool:
             documents = pool.submit(self._dataset, copy, ESTATE) if ESTATE in pending else None

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.shop import Shop, change, fill
+from tests.end_to_end.shop import Shop, change, copy_of, fill
 from tests.end_to_end.website.stack import Site, build, copied
 from tests.servers import Rclone
 
@@ -49,17 +48,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, rclone: Rclone) -> Shop:
 @pytest.fixture
 def grown(template: Shop, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
     """The usual estate after two nights, to do with as one likes."""
-    shop = Shop(folder=tmp_path / "shop", before=template.source)
-    shop.bucket = rclone.bucket()
-    for source, target in (
-        (template.source, shop.source),
-        (template.state, shop.state),
-        (template.folders["disk"], shop.add_directory("disk")),
-        (template.folders["offsite"], shop.add_bucket("offsite", rclone, shop.bucket)),
-    ):
-        shutil.copytree(source, target, symlinks=True)
-    shop.add_files()
-    shop.write()
+    shop = copy_of(template, tmp_path / "shop", rclone)
     yield shop
     shop.close()
 

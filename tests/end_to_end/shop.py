@@ -340,6 +340,21 @@ def _dataset(what: Mapping[str, Any]) -> dict[str, Any]:
     return {"repository": "main", "rpo": "24h", "rto": "1h", **what}
 
 
+def copy_of(template: Shop, folder: Path, rclone: Rclone) -> Shop:
+    """The usual estate, a disk first and a bucket second, as it is in another shop."""
+    shop = Shop(folder=folder, before=template.source)
+    shop.bucket = rclone.bucket()
+    for source, target in (
+        (template.source, shop.source),
+        (template.state, shop.state),
+        (template.folders["disk"], shop.add_directory("disk")),
+        (template.folders["offsite"], shop.add_bucket("offsite", rclone, shop.bucket)),
+    ):
+        shutil.copytree(source, target, symlinks=True)
+    shop.add_files()
+    return shop.write()
+
+
 # Data
 
 

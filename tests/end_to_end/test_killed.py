@@ -13,7 +13,7 @@ from tests.end_to_end.shop import Shop, assert_same_tree, change, fill, flip, wa
 from tests.end_to_end.slowline import SlowLine
 from tests.servers import Rclone
 
-MOMENTS = 5  # for each batch; there are four batches, so that they run side by side
+MOMENTS = 4  # for each batch; there are four batches, so that they run side by side
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -139,9 +139,8 @@ def test_a_killed_prune_is_finished_or_undone_by_the_next_run(grown: Shop, seed:
         killed += grown.start("prune").kill_after(usual * rng.uniform(0.2, 0.95))
         grown.assert_nobody_left()
         grown.assert_sound("disk")  # as it was left
-        if moment % 2:
-            grown.run("backup", code=0)
-            grown.assert_equal_copies()
+        if moment % 2:  # what was removed may still lie in the bucket: only a prune removes there
+            assert all(copy["agrees"] for copy in grown.run("backup", code=0).document["copies"])
         usual = grown.run("prune", code=0).seconds
         grown.assert_whole()
         grown.assert_restores("back")

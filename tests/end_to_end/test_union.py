@@ -6,12 +6,13 @@ import random
 import shutil
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.end_to_end.shop import Shop, assert_same_tree, flip, wait_until
+from tests.end_to_end.shop import Shop, assert_same_tree, copy_of, fill, flip, wait_until
 from tests.end_to_end.slowline import SlowLine
 from tests.servers import Rclone
 
@@ -20,17 +21,28 @@ def _to(shop: Shop, name: str = "back") -> tuple[str, ...]:
     return ("restore", "files", "--to", str(shop.folder / name))
 
 
-@pytest.fixture
-def many(shop: Shop, rclone: Rclone) -> Shop:
-    """An estate of which the newest snapshot needs more than twenty packs."""
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory, rclone: Rclone) -> Iterator[Shop]:
+    """An estate of which the newest snapshot needs more than twenty packs. It is only copied."""
+    shop = Shop(folder=tmp_path_factory.mktemp("nights") / "shop")
+    fill(shop.source)
+    shop.add_files()
     shop.add_directory("disk")
-    shop.bucket = rclone.bucket()
-    shop.add_bucket("offsite", rclone, shop.bucket)
+    shop.add_bucket("offsite", rclone, rclone.bucket())
     shop.write().init()
     for night in range(12):
         (shop.source / f"night-{night}.bin").write_bytes(random.Random(night).randbytes(400_000))
         shop.run("backup", "--quiet", code=0)
-    return shop
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def many(nights: Shop, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
+    """The same, to do with as one likes."""
+    shop = copy_of(nights, tmp_path / "shop", rclone)
+    yield shop
+    shop.close()
 
 
 def test_packs_lost_and_altered_here_and_lost_there_all_come_back(many: Shop) -> None:
