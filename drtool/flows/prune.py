@@ -34,7 +34,7 @@ from drtool.flows.catalogue import known_snapshots
 from drtool.flows.hold import list_holds
 from drtool.flows.outside import Outside
 from drtool.flows.replicate import Replication
-from drtool.flows.take_stock import Stock, require_one, take_stock
+from drtool.flows.take_stock import Stock, clear_locks, require_one, take_stock
 
 NAMES = 1000  # names of removed objects in one event
 CONFIRMED = "prune.confirmed"  # somebody said that nothing is forgotten and that the clock is right
@@ -262,7 +262,7 @@ class _Pruning:
         restic = self.outside.restic(self._name)
         repack = self._has_room(copy)
         if stock.facts[copy.name].locks:
-            restic.unlock(copy)
+            clear_locks(copy, restic, self.outside.clock)
         for name, held in stock.present.items():
             self.outside.evidence.record(self._name, name, held)  # against which it is told what restic removed
         self.outside.evidence.record_pruning(self._name, Pruning(copy=copy.name, snapshots=going))

@@ -9,8 +9,10 @@ from types import MappingProxyType
 
 from drtool.core.model import CopyFacts
 from drtool.core.objects import Inventory, digest_of, disputed, without
-from drtool.core.ports import Copy, Evidence
+from drtool.core.ports import Clock, Copy, Evidence, Restic
 from drtool.errors import CopyAbsent, DrtoolError, NoRepository, ObjectAltered, ObjectMissing
+
+REAPED = 4  # times that locks are removed, a second apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,18 @@ def look(copy: Copy) -> CopyFacts:
     except DrtoolError as error:
         return replace(facts, reason=error.message, hint=error.hint)
     return replace(facts, marker=marker, inventory=inventory, locks=locks)
+
+
+def clear_locks(copy: Copy, restic: Restic, clock: Clock) -> None:
+    """Remove restic's locks of dead processes; living ones stay, and are waited for.
+
+    A process that was just killed counts as living until init has taken notice, which can take seconds.
+    """
+    for _ in range(REAPED):
+        restic.unlock(copy)
+        if not copy.inventory()[1]:
+            return
+        clock.sleep(1)
 
 
 def require_one(repository: str, stock: Stock, recorded: Mapping[str, Inventory]) -> None:

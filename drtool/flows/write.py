@@ -24,7 +24,7 @@ from drtool.errors import (
 )
 from drtool.flows.outside import Outside
 from drtool.flows.replicate import Replication, Settled
-from drtool.flows.take_stock import Stock
+from drtool.flows.take_stock import Stock, clear_locks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -215,7 +215,7 @@ class Writing:
                 return _damaged(copy, needed)
             copy.check_room()
             if self.stock.facts[copy.name].locks:
-                self._restic.unlock(copy)  # those of dead processes; a living one stays and is waited for
+                clear_locks(copy, self._restic, self.outside.clock)
         except CopyTrouble as trouble:
             return trouble
         except ResticFailed as error:
