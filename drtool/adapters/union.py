@@ -60,11 +60,21 @@ def serve_union(copies: Sequence[Copy], present: Mapping[str, Inventory], config
     with (
         _private_folder() as folder,
         closing(Shelf(copies, present, config_sha256)) as shelf,
-        ThreadPoolExecutor(2 * CONNECTIONS, thread_name_prefix="union") as workers,
+        _workers() as workers,
     ):
         socket = folder / "restic"
         with _listening(_Answers(shelf, workers), socket):
             yield Union(shelf, socket)
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """What is still being fetched at the end is nobody's any more: on a slow line it would keep Ctrl-C waiting."""
+    workers = ThreadPoolExecutor(2 * CONNECTIONS, thread_name_prefix="union")
+    try:
+        yield workers
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

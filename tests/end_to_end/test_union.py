@@ -136,7 +136,7 @@ def test_the_union_listens_on_a_private_socket_and_on_no_port(many: Shop, rclone
         assert [one for one in drtool.net_connections("inet") if one.status == psutil.CONN_LISTEN] == []
         sockets = _sockets(drtool)
         running.process.terminate()
-        running.wait(60)
+        running.wait(15)  # also while objects are under way on so slow a line
     assert not any(path.parent.exists() for path in sockets)
 
 
