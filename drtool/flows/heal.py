@@ -81,6 +81,7 @@ class _Healing:
     def accept(self, name: str) -> None:
         """Take what a repaired copy lacks for removed. Raises ``ResticFailed`` where restic still misses something."""
         evidence = self.outside.evidence
+        finish_pruning(self.repository, self.run, self.outside)
         copies = [copy for copy in self.outside.copies[self.repository] if copy.name == name]
         stock = take_stock(self.repository, copies, evidence, fully=False)
         require_one(self.repository, stock, evidence.recorded(self.repository))

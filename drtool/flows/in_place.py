@@ -70,9 +70,9 @@ def restore_in_place(estate: Estate, plan: RestorePlan, outside: Outside, *, wai
     """
     saved = _save(estate, plan, outside, wait=wait) if plan.request.safety else ""
     undo = _undo(plan.request.dataset, saved, "--delete")
-    for branch in plan.branches:
-        _make_parents(branch.target)
     with _telling(undo):
+        for branch in plan.branches:
+            _make_parents(branch.target)
         outcome = restore(plan, outside)
     return replace(outcome, safety=saved, undo=undo)
 
@@ -111,8 +111,12 @@ def _telling(undo: str) -> Iterator[None]:
 def _make_parents(folder: Path) -> None:
     """Folders above what is restored that are gone, open to all as they usually are: restic would lock others out."""
     for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
-        place.mkdir(mode=0o755)
-        place.chmod(0o755)
+        try:
+            place.mkdir(mode=0o755)
+            place.chmod(0o755)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise UsageError(f"{place} cannot be made: {why}", hint="make it, or restore elsewhere by --to") from error
 
 
 def _branches(paths: Sequence[str], request: RestoreRequest) -> tuple[Branch, ...]:

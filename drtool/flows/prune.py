@@ -24,7 +24,19 @@ from drtool.core.model import (
     Snapshot,
     worst,
 )
-from drtool.core.objects import EMPTY, KINDS, agreeing, by_kind, key_of_snapshot, kind_of, plan_replication, total
+from drtool.core.objects import (
+    EMPTY,
+    KINDS,
+    Inventory,
+    agreeing,
+    by_kind,
+    key_of_snapshot,
+    kind_of,
+    newly_doubted,
+    plan_replication,
+    to_remember,
+    total,
+)
 from drtool.core.ports import Copy
 from drtool.core.retention import ahead_of, freezing, held_snapshots, judge_retention, see_clock
 from drtool.documents.estate import Copy as CopyDocument
@@ -59,7 +71,7 @@ def prune(estate: Estate, outside: Outside, *, wait: float, clock_is_right: bool
             with outside.locks.hold(repository, run=run, wait=wait):
                 finish_pruning(repository, run, outside)
                 if _was_cut_off(repository, outside) and not outside.evidence.unfinished(repository):
-                    _replicate(repository, outside)
+                    _replicate(repository, run, outside)
                 plan, stock = _plan(estate, repository, clock, outside)
                 work = _Pruning(run=run, plan=plan, estate=estate, outside=outside, wait=wait)
                 done.append(work.refuse() if plan.refused else work.prune(stock))
@@ -230,7 +242,7 @@ class _Pruning:
     wait: float
 
     def refuse(self) -> PrunedRepository:
-        self._record("prune.refused", {"reason": self.plan.refused})
+        self._record("prune.refused", {"snapshots": len(self.plan.going)})  # the reason may name a path
         return PrunedRepository(
             repository=self._name, outcome=Outcome.FAILED, reason=self.plan.refused, hint=self.plan.hint
         )
@@ -238,14 +250,14 @@ class _Pruning:
     def prune(self, stock: Stock) -> PrunedRepository:
         going = frozenset(one.id for one in self.plan.going)
         self._record("prune.started", {"copy": self.plan.copy, "snapshots": sorted(going), "by": self.outside.operator})
+        began = self.outside.evidence.recorded(self._name)
         size, gone = total(stock.present[self.plan.copy]), frozenset[str]()
         if going:
-            gone = self._remove_snapshots(stock, going)
-        stock = _replicate(self._name, self.outside)
+            gone = self._remove_snapshots(stock, going, began)
+        stock = _replicate(self._name, self.run, self.outside)
         self._follow(stock)
         final = take_stock(self._name, self._copies, self.outside.evidence, fully=False)
-        for name, held in final.present.items():
-            self.outside.evidence.record(self._name, name, held)
+        self._remember(final, began)
         self._forget_removed(final)
         freed = size - total(final.present.get(self.plan.copy, EMPTY))
         done = replace(self._outcome(stock, final, going), objects=len(gone), bytes=freed)
@@ -256,15 +268,14 @@ class _Pruning:
         )  # fmt: skip
         return done
 
-    def _remove_snapshots(self, stock: Stock, going: frozenset[str]) -> frozenset[str]:
+    def _remove_snapshots(self, stock: Stock, going: frozenset[str], began: Mapping[str, Inventory]) -> frozenset[str]:
         """By restic, from one copy; what is gone then."""
         copy = next(copy for copy in self._copies if copy.name == self.plan.copy)
         restic = self.outside.restic(self._name)
         repack = self._has_room(copy)
         if stock.facts[copy.name].locks:
             clear_locks(copy, restic, self.outside.clock)
-        for name, held in stock.present.items():
-            self.outside.evidence.record(self._name, name, held)  # against which it is told what restic removed
+        self._remember(stock, began)  # against which it is told what restic removed
         self.outside.evidence.record_pruning(self._name, Pruning(copy=copy.name, snapshots=going))
         self.outside.show.phase(f"removing {len(going)} snapshots from {copy.name}")
         with self.outside.locks.hold(structure_lock(self._name), run=self.run, wait=self.wait):
@@ -291,6 +302,13 @@ class _Pruning:
                     _remove_in_order(copy, keys)
                 except CopyTrouble as trouble:
                     self.outside.show.note(trouble.message)
+
+    def _remember(self, final: Stock, began: Mapping[str, Inventory]) -> None:
+        """What the copies hold now; what a check found altered meanwhile stays said."""
+        recorded = self.outside.evidence.recorded(self._name)
+        for name, held in final.present.items():
+            doubted = newly_doubted(began.get(name, EMPTY), recorded.get(name, EMPTY)) & held.keys()
+            self.outside.evidence.record(self._name, name, to_remember(held, EMPTY, (), doubted))
 
     def _forget_removed(self, final: Stock) -> None:
         """What no copy keeps any more need not be remembered."""
@@ -340,12 +358,18 @@ def structure_lock(repository: str) -> str:
     return f"{repository}.structure"
 
 
-def _replicate(repository: str, outside: Outside) -> Stock:
+def _replicate(repository: str, run: str, outside: Outside) -> Stock:
     """What restic packed anew goes to the other copies, before anything is removed there."""
+
+    def report(copy: str, keys: frozenset[str]) -> None:
+        outside.evidence.append(
+            run, "anomaly.damage", {"repository": repository, "copy": copy, "objects": by_kind(keys)}
+        )
+
     outside.show.phase("replicating")
     copies = outside.copies[repository]
     stock = take_stock(repository, copies, outside.evidence, fully=False)
-    replication = Replication(copies, stock.config_sha256, watch=outside.show.progress, report=lambda copy, keys: None)
+    replication = Replication(copies, stock.config_sha256, watch=outside.show.progress, report=report)
     replication.settle(stock, outside.evidence.recorded(repository))
     return take_stock(repository, copies, outside.evidence, fully=False)
 
@@ -380,6 +404,7 @@ def finish_pruning(repository: str, run: str, outside: Outside, *, give_up: bool
     stock = take_stock(repository, copies, evidence, fully=False)
     if pending.copy not in stock.present:
         if give_up:
+            evidence.append(run, "prune.undone", {"repository": repository, "copy": pending.copy, "gone": None})
             evidence.record_pruning(repository, None)
         return frozenset()
     gone = evidence.recorded(repository).get(pending.copy, EMPTY).keys() - stock.present[pending.copy].keys()

@@ -250,7 +250,8 @@ def _lost(plan: RestorePlan, union: Union, target: Path, part: RestoreSummary, o
     if not plan.request.in_place:
         for path in wrong:
             Path(path).unlink(missing_ok=True)
-    return tuple(path.removeprefix(str(target)) for path in wrong)
+        wrong = [path.removeprefix(str(target)) for path in wrong]
+    return tuple(wrong)
 
 
 def _branches(plan: RestorePlan, target: Path) -> tuple[Branch, ...]:

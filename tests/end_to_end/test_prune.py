@@ -131,6 +131,7 @@ def test_nothing_is_removed_while(many: Shop, trouble: str) -> None:
     }[trouble](many)
     refused = many.run("prune", code=1)
     assert hint in _one(refused)["hint"]
+    assert str(many.folder) not in many.run("evidence", "show", "--last", "500", code=0).out, "no path is evidence"
     if trouble != "absent":
         assert _ids(many, "disk") == before[0] or trouble in ("behind", "unfinished")
     assert set(before[1]) <= set(_ids(many, "offsite"))
