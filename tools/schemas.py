@@ -12,11 +12,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from drtool.documents import estate, policy
+from drtool.documents import estate, policy, register, restart_concept, runbook
 from drtool.documents.durations import format_duration
 
 FOLDER = Path(estate.__file__).parent / "schemas"
-DOCUMENTS: Mapping[str, type[BaseModel]] = {"estate": estate.Estate, "policy": policy.Policy}
+DOCUMENTS: Mapping[str, type[BaseModel]] = {
+    "estate": estate.Estate,
+    "policy": policy.Policy,
+    "register": register.Register,
+    "restart_concept": restart_concept.RestartConcept,
+    "runbook": runbook.Runbook,
+}
 
 
 class _ForEditors(GenerateJsonSchema):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
@@ -25,6 +25,7 @@ NAME = r"^[a-z0-9][a-z0-9_-]*$"
 SITE = r"^[a-z0-9][a-z0-9-]{0,62}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PLAIN_FILE = r"^[^/\x00-\x1f\x7f]*[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*$"
+SHA256 = r"^[0-9a-f]{64}$"
 BUCKET = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
 
 PATTERNS = {
@@ -32,6 +33,7 @@ PATTERNS = {
     SITE: "must be made of a-z, 0-9 and -, begin with a letter or a digit and have at most 63 characters",
     VARIABLE: "must be the name of an environment variable",
     PLAIN_FILE: "must be a plain file name without a slash",
+    SHA256: "must be a SHA-256 in 64 small hexadecimal digits",
     BUCKET: "must be a bucket's name: letters, digits, ., - and _",
 }
 
@@ -57,6 +59,15 @@ def _duration(value: object) -> object:
         return durations.parse_duration(value)
     except ValueError as error:
         raise mistake(str(error)) from None
+
+
+def _day(value: object) -> object:
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise mistake("must be a day, such as 2026-11-24") from None
 
 
 def _fresh(value: object) -> object:
@@ -185,6 +196,8 @@ Endpoint = Annotated[
 ]
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+Sha256 = Annotated[str, Field(pattern=SHA256)]
 Freshness = Annotated[
     timedelta | Literal["rpo"],
     BeforeValidator(_fresh),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,9 @@ from drtool.documents.estate import Estate
 from drtool.documents.fields import PATTERNS, resolve
 from drtool.documents.part import AT_KEY, MISTAKE, Part, Reading, nearest, quoted
 from drtool.documents.policy import Policy
+from drtool.documents.register import Register
+from drtool.documents.restart_concept import RestartConcept
+from drtool.documents.runbook import Runbook
 from drtool.documents.tree import Mistake, Spot, Steps, Tree, read_tree
 from drtool.errors import DocumentInvalid, UsageError
 
@@ -48,23 +52,75 @@ def load_estate(path: Path) -> Estate:
 
 def load_policy(path: Path) -> Policy:
     """One policy. Raises ``DocumentInvalid`` with all its mistakes."""
-    policy, problems = _policy(path, _read(path))
+    policy, problems = _document(Policy, path, _read(path))
     if policy is None:
         raise DocumentInvalid(problems, hint=f"correct {path}, then run: drtool validate {path}")
     return policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Procedure:
+    """One file of the runbooks' folder: its id, and the document or what is wrong with it."""
+
+    id: str
+    path: Path
+    document: Runbook | RestartConcept | None
+    problems: tuple[str, ...]
+
+
+def load_register(path: Path) -> Register:
+    """The register. Raises ``DocumentInvalid`` with all its mistakes."""
+    register, problems = _document(Register, path, _read(path))
+    if register is None:
+        raise DocumentInvalid(problems, hint=f"correct {path}, then run: drtool validate {path}")
+    return register
+
+
+def load_procedures(folder: Path) -> tuple[Procedure, ...]:
+    """Every runbook and restart concept below a folder, by id; one with mistakes does not keep others from use."""
+    return tuple(sorted((_procedure(path) for path in folder.rglob("*.yaml")), key=lambda one: (one.id, one.path)))
+
+
+def _procedure(path: Path) -> Procedure:
+    tree = _read(path)
+    keys = tree.data if isinstance(tree.data, dict) else {}
+    document: Runbook | RestartConcept | None
+    if "restart_concept" in keys:
+        document, problems = _document(RestartConcept, path, tree)
+    else:
+        document, problems = _document(Runbook, path, tree)
+    if document:
+        document.read_from(path.absolute(), tree.digest)
+    named = keys.get("runbook", keys.get("restart_concept"))
+    identity = named if isinstance(named, str) else path.stem
+    return Procedure(id=identity, path=path, document=document, problems=problems)
+
+
+def _document(model: type[_P], path: Path, tree: Tree) -> _Loaded[_P]:
+    document, mistakes = _validated(model, tree, Reading(folder=path.absolute().parent))
+    return document if not mistakes else None, _described(path, mistakes)
+
+
+_KINDS: Mapping[str, type[Part]] = {
+    "policy": Policy,
+    "runbook": Runbook,
+    "restart_concept": RestartConcept,
+    "register": Register,
+}
 
 
 def check_document(path: Path) -> tuple[str, ...]:
     """Every mistake in a document of any kind; an estate is checked together with its policies."""
     tree = _read(path)
     keys = tree.data if isinstance(tree.data, dict) else {}
-    if "policy" in keys and "site" not in keys:
-        return _policy(path, tree)[1]
+    kind = next((model for key, model in _KINDS.items() if key in keys), None)
+    if kind and "site" not in keys:
+        return _document(kind, path, tree)[1]
     if "site" in keys or not keys.keys().isdisjoint({"repositories", "datasets"}):
         return _estate(path, tree)[1]
     if tree.mistakes:
         return _described(path, tree.mistakes)
-    message = "not a kind of document drtool knows: an estate has the key 'site', a policy the key 'policy'"
+    message = f"not a kind of document drtool knows: it has none of the keys site, {', '.join(_KINDS)}"
     return _described(path, [Mistake(spot=tree.spot(()), message=message)])
 
 
@@ -101,7 +157,7 @@ def _policies(tree: Tree, reading: Reading) -> tuple[tuple[Policy, ...], list[Mi
         if not os.path.isfile(path):
             mistakes.append(Mistake(spot=tree.spot(steps), steps=steps, message=f"no such file: {quoted(str(path))}"))
             continue
-        policy, found = _policy(path, _read(path))
+        policy, found = _document(Policy, path, _read(path))
         problems += found
         if policy and policy.policy in loaded:
             message = f"another policy has the name {quoted(policy.policy)} already"
@@ -120,11 +176,6 @@ def _policy_paths(tree: Tree, reading: Reading) -> list[tuple[Steps, Path]]:
             path = resolve(written, reading.folder) if isinstance(written, str) else None
             found |= {path: ("policies", index)} if path and path not in found else {}
     return [(steps, path) for path, steps in found.items()]
-
-
-def _policy(path: Path, tree: Tree) -> _Loaded[Policy]:
-    policy, mistakes = _validated(Policy, tree, Reading(folder=path.absolute().parent))
-    return policy if not mistakes else None, _described(path, mistakes)
 
 
 def _described(path: Path, mistakes: list[Mistake] | tuple[Mistake, ...]) -> tuple[str, ...]:
@@ -158,7 +209,7 @@ def _mistake(detail: ErrorDetails, tree: Tree) -> Mistake:
         parent, key = steps[:-1], steps[-1]
         return Mistake(spot=tree.spot(parent, of_key=True), steps=parent, message=f"missing key '{key}'")
     if detail["type"].startswith("union_tag"):
-        steps = (*steps, "type")
+        steps = (*steps, str(detail["ctx"]["discriminator"]).strip("'"))
     at_key = detail["type"] == AT_KEY or detail["loc"][-1:] == ("[key]",)
     spot = tree.spot(steps, of_key=True) if at_key else _spot(steps, tree)
     return Mistake(spot=spot, steps=steps, message=_words(detail, _value(steps, tree.data)))
@@ -173,11 +224,14 @@ def _steps(loc: Steps, data: object) -> Steps:
     """Pydantic's location without what it adds of its own: the tag of a union, the mark of a key."""
     steps: list[str | int] = []
     for step in loc:
-        tag = isinstance(data, dict) and data.get("type") == step and step not in data
+        tag = isinstance(data, dict) and step not in data and step in (data.get(key) for key in _TAGS)
         if not tag and step != "[key]":
             steps.append(step)
             data = _value((step,), data)
     return tuple(steps)
+
+
+_TAGS = ("type", "kind", "probe")  # the keys that say which of several models a mapping follows
 
 
 def _value(steps: Steps, data: Any) -> Any:
@@ -201,7 +255,6 @@ _EXPECTED = {
     "is_instance_of": "must be a path",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
-    "union_tag_not_found": "missing key 'type'",
 }
 
 
@@ -214,6 +267,8 @@ _EXPECTED_FROM: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "literal_error": lambda context: f"must be {context['expected'].replace(chr(39), '')}",
     "string_pattern_mismatch": lambda context: PATTERNS[context["pattern"]],
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
+    "less_than_equal": lambda context: f"must be at most {context['le']}",
+    "union_tag_not_found": lambda context: f"missing key {context['discriminator']}",
     "union_tag_invalid": _unknown_type,
 }
 

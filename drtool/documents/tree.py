@@ -7,6 +7,7 @@ tags are refused. Lists become tuples.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class Tree:
     keys: Mapping[Steps, Spot]
     values: Mapping[Steps, Spot]
     mistakes: tuple[Mistake, ...]
+    digest: str = ""  # the SHA-256 of the text
 
     def spot(self, steps: Steps, *, of_key: bool = False) -> Spot:
         """Where a piece is written; what is not in the text has the place of what should hold it."""
@@ -102,6 +104,7 @@ def read_tree(content: bytes) -> Tree:
         keys=MappingProxyType(walk.keys),
         values=MappingProxyType(walk.values),
         mistakes=tuple(walk.mistakes),
+        digest=hashlib.sha256(content).hexdigest(),
     )
 
 

@@ -134,6 +134,6 @@ def test_a_policy_is_known_by_its_content(file: Path) -> None:
 def test_a_document_of_no_known_kind_is_refused(file: Path) -> None:
     file.write_text("version: 1\n", encoding="utf-8")
     assert check_document(file) == (
-        f"{file}:1:1: document: not a kind of document drtool knows: an estate has the key 'site',"
-        " a policy the key 'policy'",
+        f"{file}:1:1: document: not a kind of document drtool knows: it has none of the keys"
+        " site, policy, runbook, restart_concept, register",
     )
