@@ -34,7 +34,7 @@ schemas: setup ## Write the JSON Schemas of the documents
 # uv resolves for every Python from 3.11 on at once, which pip cannot. The lock names no index: each machine asks its own.
 lock: ## Write requirements.lock anew, with the newest versions that pyproject.toml admits
 	@test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv; }
-	@build/lock/bin/uv pip compile pyproject.toml --group dev --upgrade --quiet \
+	@build/lock/bin/uv pip compile pyproject.toml --group dev --extra report --upgrade --quiet \
 	  --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 	@echo "requirements.lock is new: run make test, then commit it"

@@ -116,6 +116,10 @@ class DatabaseFailed(DrtoolError):
     """A database's server cannot be reached, or refused what it was asked."""
 
 
+class HostUnreachable(DrtoolError):
+    """A host of the register does not answer."""
+
+
 class Interrupted(DrtoolError):
     """A signal ended the command."""
 

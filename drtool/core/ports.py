@@ -30,6 +30,7 @@ from drtool.core.model import (
     Verified,
 )
 from drtool.core.objects import Inventory
+from drtool.core.observation import Observation, ProgramEnd
 
 
 class Clock(Protocol):
@@ -440,3 +441,49 @@ class Show(Protocol):
 
     def close(self) -> None:
         """Nothing more will be told."""
+
+
+class Hosts(Protocol):
+    """The machines that runbooks act on. Nothing is tried again here.
+
+    Every call raises ``HostUnreachable`` where the host does not answer, and ``UsageError`` where it is not known;
+    ``host`` is a name of the register, or empty for this machine.
+    """
+
+    def run(
+        self,
+        host: str,
+        argv: Sequence[str],
+        *,
+        limit: float,
+        take: Callable[[bytes], None] = lambda piece: None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, bytes] | None = None,
+        stdin: bytes | None = None,
+    ) -> ProgramEnd:
+        """Run a program without a shell; what it prints, errors among it, is handed on as it comes.
+
+        After ``limit`` seconds it is ended with everything it started, also where the line to the host is gone.
+        ``secrets`` are variables that name a file with these bytes; only on this machine, else ``UsageError``.
+        A program that is not there ends with 127, as in a shell.
+        """
+
+    def service(self, host: str, service: str, action: str) -> tuple[tuple[str, ...], ...]:
+        """The commands, one after the other, that start, stop, restart or reload a service, or (``status``) ask for it.
+
+        By systemd where it runs on that host, else as the register says; ``UsageError`` where it says nothing.
+        """
+
+
+class Probes(Protocol):
+    def observe(self, kind: str, what: Mapping[str, Any]) -> Observation:
+        """Look once. What cannot be looked at (no such program, no line to the host) is unknown, never failed.
+
+        ``kind`` and the keys of ``what`` are those of ``documents.probe``; ``expect`` and what concerns repetition is
+        not among them. It ends within ``what["timeout"]`` (a timedelta), and never raises for what it meets.
+        """
+
+
+class Messages(Protocol):
+    def send(self, title: str, text: str) -> tuple[str, ...]:
+        """Tell by every address of the estate; the kinds of address (mailto, ntfy) that took it."""

@@ -90,7 +90,7 @@ def _procedure(path: Path) -> Procedure:
     else:
         document, problems = _document(Runbook, path, tree)
     if document:
-        document.read_from(path.absolute(), tree.digest)
+        document.read_from(path.absolute(), tree)
     named = keys.get("runbook", keys.get("restart_concept"))
     identity = named if isinstance(named, str) else path.stem
     return Procedure(id=identity, path=path, document=document, problems=problems)

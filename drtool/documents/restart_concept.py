@@ -13,7 +13,7 @@ from pydantic import Field
 
 from drtool.documents.fields import Day, Duration, Name, Text, Texts, Version
 from drtool.documents.part import Part
-from drtool.documents.runbook import Answer, Objectives, _Procedure
+from drtool.documents.runbook import Answer, Objectives, ReleasedDocument
 
 
 class Activation(Part):
@@ -104,7 +104,7 @@ class Holder(Part):
     revision: Annotated[int, Field(ge=1, description="Which revision they have")]
 
 
-class RestartConcept(_Procedure):
+class RestartConcept(ReleasedDocument):
     """How everything is started again, and in which order."""
 
     version: Annotated[Version, Field(description="The version of this document's form")]

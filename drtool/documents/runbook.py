@@ -18,6 +18,7 @@ from drtool.documents.fields import VARIABLE, CommandLine, Day, Duration, FullPa
 from drtool.documents.part import Part, found, mistake, quoted
 from drtool.documents.probe import Detect, Probe, Probes
 from drtool.documents.register import Approved
+from drtool.documents.tree import Mistake, Spot, Steps, Tree
 
 Effect = Literal["read", "idempotent", "once", "destructive"]
 Phase = Literal["immediate", "diagnose", "restart", "restore", "aftercare"]
@@ -347,7 +348,7 @@ class Escalation(Part):
     via: Annotated[tuple[Text, ...], Field(description="How: phone, sms")] = ()
 
 
-class _Procedure(Part):
+class ReleasedDocument(Part):
     """What every released procedure says of itself."""
 
     title: Annotated[Text, Field(description="The title")]
@@ -358,8 +359,8 @@ class _Procedure(Part):
     review_due: Annotated[Day, Field(description="When it must be reviewed next, within a year")]
     basis: Annotated[tuple[Text, ...], Field(description="The clauses it serves")] = ()
 
+    _tree: Tree | None = PrivateAttr(default=None)
     _path: Path = PrivateAttr(default=Path("runbook.yaml"))
-    _digest: str = PrivateAttr(default="")
 
     @property
     def path(self) -> Path:
@@ -369,14 +370,19 @@ class _Procedure(Part):
     @property
     def digest(self) -> str:
         """The SHA-256 of its text."""
-        return self._digest
+        return self._tree.digest if self._tree else ""
 
-    def read_from(self, path: Path, digest: str) -> None:
+    def described(self, steps: Steps, message: str) -> str:
+        """Something that is wrong here, as ``file:line:column: path: message``."""
+        spot = self._tree.spot(steps) if self._tree else Spot(1, 1)
+        return Mistake(spot=spot, steps=steps, message=message).described(self._path)
+
+    def read_from(self, path: Path, tree: Tree) -> None:
         """Remember where the text lies, and which it was."""
-        self._path, self._digest = path, digest
+        self._path, self._tree = path, tree
 
 
-class Runbook(_Procedure):
+class Runbook(ReleasedDocument):
     """Ordered steps to recover from one kind of trouble."""
 
     version: Annotated[Version, Field(description="The version of this document's form")]
