@@ -487,3 +487,43 @@ class Probes(Protocol):
 class Messages(Protocol):
     def send(self, title: str, text: str) -> tuple[str, ...]:
         """Tell by every address of the estate; the kinds of address (mailto, ntfy) that took it."""
+
+
+class Journal(Protocol):
+    """What is known of one run. One process at a time can write it."""
+
+    run: str
+    folder: Path
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> Event:
+        """It is on disk when this returns; called before the act that it announces. Threads may call it."""
+
+    def events(self) -> tuple[Event, ...]: ...
+
+    def path(self, *parts: str) -> Path:
+        """A place of the run's own, whose folder is there."""
+
+
+class Journals(Protocol):
+    """Where the journals of all runs lie."""
+
+    def runs(self) -> tuple[str, ...]: ...
+
+    def begin(self, run: str) -> AbstractContextManager[Journal]:
+        """A new journal; raises ``FileExistsError`` where there is one."""
+
+    def carry_on(self, run: str) -> AbstractContextManager[Journal]:
+        """Open to go on. What a crash wrote half of is cut off.
+
+        Raises ``Locked`` while another process has it, ``UsageError`` where there is none, ``DrtoolError`` where it
+        was changed.
+        """
+
+    def read(self, run: str) -> tuple[Event, ...]:
+        """What it holds now, also while another process writes it."""
+
+    def approve(self, run: str, step: str, word: Mapping[str, str]) -> None:
+        """Leave the word of a second person (``account``, ``at``, ``reason``) for the process that has the journal."""
+
+    def approvals(self, run: str, step: str) -> tuple[Mapping[str, str], ...]:
+        """The words that were left."""
