@@ -16,9 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from drtool.adapters.process import writer
 from drtool.core.evidence import canonical, link, stamp, verify
 from drtool.core.model import Event
 from drtool.core.ports import Clock
+from drtool.core.runbook import JUMPED, jumped
 from drtool.errors import DrtoolError, Locked, UsageError
 
 _FILE = "journal"
@@ -35,14 +37,27 @@ class FileJournal:
 
     def append(self, kind: str, body: Mapping[str, Any]) -> Event:
         with self._writing:
-            before = self._events[-1] if self._events else None
             boot, running = self._clock.running()
-            body = {**body, "boot": boot, "running": round(running, 3)}
-            event = link(before, at=self._clock.now(), run=self.run, kind=kind, body=body)
-            os.write(self._descriptor, _line(event))
+            at, clock = self._clock.now(), {"boot": boot, "running": round(running, 3)}
+            by = jumped(self._events[-1], at, boot, running) if self._events else 0
+            if by:
+                self._write(JUMPED, at, {"seconds": by, **clock})
+            return self._write(kind, at, {**body, **clock})
+
+    def _write(self, kind: str, at: datetime, body: Mapping[str, Any]) -> Event:
+        event = link(self._events[-1] if self._events else None, at=at, run=self.run, kind=kind, body=body)
+        before = os.fstat(self._descriptor).st_size
+        try:
+            writer(self._descriptor)(_line(event))
             os.fsync(self._descriptor)
-            self._events.append(event)
-            return event
+        except OSError as error:
+            os.ftruncate(self._descriptor, before)
+            raise DrtoolError(
+                f"the journal of run {self.run} cannot be written: {(error.strerror or str(error)).lower()}",
+                hint="make room, then go on; or begin with --state on another disk",
+            ) from error
+        self._events.append(event)
+        return event
 
     def events(self) -> tuple[Event, ...]:
         with self._writing:

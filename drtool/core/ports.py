@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from drtool.core.media import Medium
 from drtool.core.model import (
@@ -31,6 +31,9 @@ from drtool.core.model import (
 )
 from drtool.core.objects import Inventory
 from drtool.core.observation import Observation, ProgramEnd
+from drtool.core.runbook import Asked, Reply, RunView
+
+_T = TypeVar("_T")
 
 
 class Clock(Protocol):
@@ -527,3 +530,27 @@ class Journals(Protocol):
 
     def approvals(self, run: str, step: str) -> tuple[Mapping[str, str], ...]:
         """The words that were left."""
+
+
+class Console(Protocol):
+    """The person before whom a runbook runs."""
+
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+
+    def output(self, step: str, piece: bytes) -> None:
+        """What the present step prints."""
+
+    def show(self, view: RunView) -> None:
+        """Where the run is now."""
+
+    def ask(self, asked: Asked, *, settled: Callable[[], bool]) -> Reply | None:
+        """What a person says; ``None`` where nobody is there, or once ``settled`` from elsewhere.
+
+        Threads may ask; they are answered one after the other.
+        """
+
+
+class Patience(Protocol):
+    def __call__(self, attempt: Callable[[], _T], good: Callable[[_T], bool], *, more: int, interval: float) -> _T:
+        """The first good result, or that of the last attempt; ``more`` after the first, ``interval`` seconds apart."""

@@ -20,7 +20,7 @@ Answer = str | int | bool
 STARTED, RESUMED, AMENDED, PAUSED, ENDED = "run.started", "run.resumed", "run.amended", "run.paused", "run.ended"
 BEGAN, ACTING, ACTED, DONE = "step.began", "step.acting", "step.acted", "step.ended"
 RECHECKED, ASKED, ANSWERED, APPROVED = "step.rechecked", "step.asked", "step.answered", "step.approved"
-UNSETTLED, ESCALATED, HAPPENED, CLOCK, JUMPED = "step.unsettled", "escalated", "event", "clock", "clock.jumped"
+UNSETTLED, ESCALATED, HAPPENED, JUMPED = "step.unsettled", "escalated", "event", "clock.jumped"
 
 
 class StepState(StrEnum):
@@ -163,6 +163,7 @@ class StepProgress:
     reason: str = ""
     unsettled: bool = False  # its check could not tell, or said no
     recheck: bool = False
+    exceptions: bool = False  # the runbook that it ran left something out
     approvals: tuple[str, ...] = ()
     acted: Mapping[str, Any] = field(default_factory=dict)
 
@@ -280,8 +281,37 @@ def _taking_back(steps: Sequence[Step], so_far: Progress, busy: frozenset[str]) 
 
 
 def _verdict(steps: Sequence[Step], so_far: Progress) -> RunState:
-    clean = all(so_far.of(step.id).state in GOOD for step in steps)
+    clean = all(so_far.of(step.id).state in GOOD and not so_far.of(step.id).exceptions for step in steps)
     return RunState.COMPLETED if clean else RunState.COMPLETED_WITH_EXCEPTIONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a person is to say: to go on, to do something, to answer, or to agree."""
+
+    run: str
+    step: str
+    why: Why
+    title: str
+    lines: tuple[str, ...] = ()  # what to do or to know, a line each
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    type: str  # bool, choice, number, text
+    text: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a person said: one of the choices, the answers, and why."""
+
+    choice: str
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,6 +355,34 @@ def due(duties: Iterable[Duty], so_far: Progress) -> tuple[tuple[Duty, datetime]
     began = {**so_far.clocks, **so_far.happened}
     running = [(duty, began[duty.start] + duty.after) for duty in duties if duty.start in began]
     return tuple(sorted(running, key=lambda one: one[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run as it is shown: while it goes on, and at its end."""
+
+    run: str
+    runbook: str
+    title: str
+    mode: str
+    state: RunState
+    steps: tuple[tuple[Step, str, StepProgress], ...]  # with its title
+    clocks: Mapping[str, datetime]
+    rto: timedelta
+    measured: Measured
+    duties: tuple[tuple[Duty, datetime], ...]
+    at: datetime
+
+
+def jumped(before: Event, at: datetime, boot: str, running: float) -> float:
+    """By how many seconds somebody set the clock since the event before, where that is more than a minute."""
+    if before.body.get("boot") != boot:
+        return 0.0  # between two boots there is nothing to compare with
+    by = (at - before.at).total_seconds() - (running - before.body["running"])
+    return by if abs(by) > _NOTICED else 0.0
+
+
+_NOTICED = 60.0
 
 
 class _Fold:
@@ -400,9 +458,10 @@ class _Fold:
     def _done(self, event: Event) -> None:
         state = StepState(event.body["state"])
         before = self._steps.get(event.body["step"], StepProgress())
-        self._change(
-            event, state=state, ended=event.at, began=before.began or event.at, reason=event.body.get("reason", "")
-        )
+        self._change(event, state=state, ended=event.at, began=before.began or event.at,
+                     reason=event.body.get("reason", ""), exceptions=event.body.get("exceptions", False))  # fmt: skip
+        if "marks" in event.body:
+            self._clocks[event.body["marks"]] = event.at
 
     def _rechecked(self, event: Event) -> None:
         self._change(event, recheck=False)
@@ -415,6 +474,8 @@ class _Fold:
 
     def _answer(self, event: Event) -> None:
         self._answers.update(event.body.get("answers", {}))
+        for happened in event.body.get("events", ()):
+            self._happened.setdefault(happened, event.at)
         choice = event.body.get("choice")
         changes: dict[str, Any] = {"asked": None}
         if choice in ("retry", "again"):
@@ -437,9 +498,6 @@ class _Fold:
     def _happen(self, event: Event) -> None:
         self._happened.setdefault(event.body["event"], event.at)
 
-    def _clock(self, event: Event) -> None:
-        self._clocks[event.body["clock"]] = event.at
-
     def _escalate(self, event: Event) -> None:
         self._escalated.add(event.body["escalation"])
 
@@ -449,5 +507,5 @@ class _Fold:
     _HANDLERS = {  # noqa: RUF012 - never changed
         STARTED: _start, RESUMED: _resume, ENDED: _end, BEGAN: _begin, ACTING: _act, ACTED: _acted, DONE: _done,
         RECHECKED: _rechecked, ASKED: _ask, ANSWERED: _answer, APPROVED: _approve, ESCALATED: _escalate,
-        HAPPENED: _happen, CLOCK: _clock, JUMPED: _jump, UNSETTLED: _unsettled,
+        HAPPENED: _happen, JUMPED: _jump, UNSETTLED: _unsettled,
     }  # fmt: skip

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from drtool.documents.fields import Day, Duration, Name, Text, Texts, Version
 from drtool.documents.part import Part
-from drtool.documents.runbook import Answer, Objectives, ReleasedDocument
+from drtool.documents.probe import Probe
+from drtool.documents.runbook import Answer, LegalClock, Objectives, ReleasedDocument
 
 
 class Activation(Part):
@@ -109,7 +110,9 @@ class RestartConcept(ReleasedDocument):
 
     version: Annotated[Version, Field(description="The version of this document's form")]
     restart_concept: Annotated[Name, Field(description="The concept's id")]
+    executor: Annotated[Name, Field(description="The role that carries it out")]
     purpose: Annotated[Text, Field(description="What it is for")]
+    objectives: Annotated[Objectives, Field(description="How soon all of it must run again")]
     scope: Annotated[Text, Field(description="What it covers")]
     audience: Annotated[Texts, Field(description="Who reads it")]
     activation: Annotated[Activation, Field(description="When it begins and ends to hold")]
@@ -118,11 +121,15 @@ class RestartConcept(ReleasedDocument):
     contacts: Annotated[tuple[Name, ...], Field(min_length=1, description="The register's contacts that are needed")]
     bootstrap: Annotated[tuple[BootstrapItem, ...], Field(min_length=1, description="What is needed to begin at all")]
     systems: Annotated[Mapping[Name, RestartSystem], Field(min_length=1, description="The systems")]
+    verify: Annotated[
+        tuple[Probe, ...], Field(description="What shows from outside that all runs again; it stops the RTO's clock")
+    ] = ()
     resources: Annotated[tuple[Resource, ...], Field(min_length=1, description="What can stand in")]
     return_to_normal: Annotated[ReturnToNormal, Field(description="How emergency operation ends")]
     communication: Annotated[Communication, Field(description="Who is told what")]
     exercises: Annotated[Exercises, Field(description="How it is tried")]
     distribution: Annotated[tuple[Holder, ...], Field(description="Who has it on paper")]
+    clocks: Annotated[tuple[LegalClock, ...], Field(description="The duties with a deadline")] = ()
     incident_handling: Annotated[
         Text, Field(description="Where it meets incident handling and the duties to report (Art. 33, NIS2)")
     ]
