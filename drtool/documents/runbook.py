@@ -294,7 +294,7 @@ class WaitStep(_Step):
 
     kind: Literal["wait"]
     effect: Literal["read"] = "read"
-    one_of = ("duration", "until")
+    one_of = ("for", "until")
 
     duration: Annotated[Duration | None, Field(description="How long", alias="for")] = None
     until: Annotated[Probe | None, Field(description="Until this fits, at most for the step's timeout")] = None
