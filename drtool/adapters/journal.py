@@ -81,7 +81,8 @@ class FileJournals:
     @contextmanager
     def begin(self, run: str) -> Iterator[FileJournal]:
         folder = self._folder / run
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        for place in (self._folder, folder):
+            place.mkdir(parents=True, mode=0o700, exist_ok=True)
         os.close(os.open(folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         for place in (folder, self._folder):
             _sync(place)
