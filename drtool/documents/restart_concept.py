@@ -110,9 +110,7 @@ class RestartConcept(ReleasedDocument):
 
     version: Annotated[Version, Field(description="The version of this document's form")]
     restart_concept: Annotated[Name, Field(description="The concept's id")]
-    executor: Annotated[Name, Field(description="The role that carries it out")]
     purpose: Annotated[Text, Field(description="What it is for")]
-    objectives: Annotated[Objectives, Field(description="How soon all of it must run again")]
     scope: Annotated[Text, Field(description="What it covers")]
     audience: Annotated[Texts, Field(description="Who reads it")]
     activation: Annotated[Activation, Field(description="When it begins and ends to hold")]

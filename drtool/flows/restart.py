@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from drtool.documents.restart_concept import RestartConcept
-from drtool.documents.runbook import Runbook
+from drtool.documents.runbook import Objectives, Runbook
 
 PARALLEL = 4  # systems that are started at once, where none needs another
 EVENT = "breach.aware"
@@ -84,8 +84,8 @@ def as_runbook(concept: RestartConcept, locale: str) -> Runbook:
             "revision": concept.revision,
             "owner": concept.owner,
             "review_due": concept.review_due,
-            "executor": concept.executor,
-            "objectives": concept.objectives,
+            "executor": concept.activation.declared_by[0],
+            "objectives": Objectives(rto=max(system.objectives.rto for system in concept.systems.values())),
             "clocks": concept.clocks,
             "steps": tuple(steps),
         }
