@@ -43,9 +43,7 @@ CLIENT_OPTIONS = (
     "--batch",
     "--binary-mode",  # a carriage return in a routine stays
 )
-REFUSED = re.compile(
-    r"^ERROR (at|(1044|1045|1064|1142|1143|1227|1370|1698) )"
-)  # by the client, for access, for grammar
+REFUSED = re.compile(r"^ERROR (at|(1044|1045|1064|1142|1143|1227|1370|1698) )")  # by the client; access; grammar
 SESSION_OPTIONS = ("--skip-column-names", "--raw", "--unbuffered")
 
 
