@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -340,17 +340,35 @@ def _dataset(what: Mapping[str, Any]) -> dict[str, Any]:
     return {"repository": "main", "rpo": "24h", "rto": "1h", **what}
 
 
-def copy_of(template: Shop, folder: Path, rclone: Rclone) -> Shop:
-    """The usual estate, a disk first and a bucket second, as it is in another shop."""
-    shop = Shop(folder=folder, before=template.source)
+def build_nights(folder: Path, rclone: Rclone, days: Sequence[Callable[[Path], None]]) -> None:
+    """The usual estate, a disk first and a bucket second, after a night and one more for each day of changes.
+
+    For ``copy_of``: what lies in the bucket is put beside the disk at the end.
+    """
+    shop = Shop(folder=folder)
+    fill(shop.source)
+    shop.add_files()
+    shop.add_directory("disk")
+    shop.add_bucket("offsite", rclone, rclone.bucket())
+    shop.write().init().run("backup", code=0)
+    for day in days:
+        day(shop.source)
+        shop.run("backup", code=0)
+    shutil.copytree(shop.folders["offsite"], folder / "offsite")
+    shop.close()
+
+
+def copy_of(template: Path, folder: Path, rclone: Rclone) -> Shop:
+    """What ``build_nights`` built, as it is in another shop."""
+    shop = Shop(folder=folder, before=template / "www")
     shop.bucket = rclone.bucket()
-    for source, target in (
-        (template.source, shop.source),
-        (template.state, shop.state),
-        (template.folders["disk"], shop.add_directory("disk")),
-        (template.folders["offsite"], shop.add_bucket("offsite", rclone, shop.bucket)),
+    for name, target in (
+        ("www", shop.source),
+        ("state", shop.state),
+        ("disk", shop.add_directory("disk")),
+        ("offsite", shop.add_bucket("offsite", rclone, shop.bucket)),
     ):
-        shutil.copytree(source, target, symlinks=True)
+        shutil.copytree(template / name, target, symlinks=True)
     shop.add_files()
     return shop.write()
 

@@ -14,18 +14,17 @@ import pytest
 from drtool.adapters.evidence_store import EvidenceStore
 from drtool.adapters.state import SystemClock
 from drtool.core.model import ClockSeen, Pruning
-from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, flip, small_disk
+from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, copy_of, flip, small_disk
 from tests.servers import Rclone
 
 
 @pytest.fixture
-def many(template: Shop, tmp_path: Path, grown: Shop) -> Iterator[Shop]:
+def many(five_nights: Path, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
     """Five nights; retention keeps two."""
-    for night in (2, 3, 4):
-        change(grown.source, night)
-        grown.run("backup", code=0)
-    _keep(grown, last=2)
-    yield grown
+    shop = copy_of(five_nights, tmp_path / "shop", rclone)
+    _keep(shop, last=2)
+    yield shop
+    shop.close()
 
 
 def _keep(shop: Shop, **rules: Any) -> None:

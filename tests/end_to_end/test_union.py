@@ -6,13 +6,14 @@ import random
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.end_to_end.shop import Shop, assert_same_tree, copy_of, fill, flip, wait_until
+from tests.end_to_end.conftest import once
+from tests.end_to_end.shop import Shop, assert_same_tree, build_nights, copy_of, flip, wait_until
 from tests.end_to_end.slowline import SlowLine
 from tests.servers import Rclone
 
@@ -22,23 +23,21 @@ def _to(shop: Shop, name: str = "back") -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory, rclone: Rclone) -> Iterator[Shop]:
-    """An estate of which the newest snapshot needs more than twenty packs. It is only copied."""
-    shop = Shop(folder=tmp_path_factory.mktemp("nights") / "shop")
-    fill(shop.source)
-    shop.add_files()
-    shop.add_directory("disk")
-    shop.add_bucket("offsite", rclone, rclone.bucket())
-    shop.write().init()
-    for night in range(12):
-        (shop.source / f"night-{night}.bin").write_bytes(random.Random(night).randbytes(400_000))
-        shop.run("backup", "--quiet", code=0)
-    yield shop
-    shop.close()
+def nights(tmp_path_factory: pytest.TempPathFactory, rclone: Rclone) -> Path:
+    """An estate of which the newest snapshot needs more than twenty packs."""
+    days = [_added(night) for night in range(12)]
+    return once(tmp_path_factory, "nights", lambda folder: build_nights(folder, rclone, days))
+
+
+def _added(night: int) -> Callable[[Path], None]:
+    def add(source: Path) -> None:
+        (source / f"night-{night}.bin").write_bytes(random.Random(night).randbytes(400_000))
+
+    return add
 
 
 @pytest.fixture
-def many(nights: Shop, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
+def many(nights: Path, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
     """The same, to do with as one likes."""
     shop = copy_of(nights, tmp_path / "shop", rclone)
     yield shop
