@@ -135,7 +135,7 @@ def test_the_union_listens_on_a_private_socket_and_on_no_port(many: Shop, rclone
         assert [one for one in drtool.net_connections("inet") if one.status == psutil.CONN_LISTEN] == []
         sockets = _sockets(drtool)
         running.process.terminate()
-        running.wait(15)  # also while objects are under way on so slow a line
+        running.wait(40)  # also while objects are under way on so slow a line
     assert not any(path.parent.exists() for path in sockets)
 
 
@@ -155,12 +155,10 @@ def test_two_equally_slow_copies_are_read_at_once(many: Shop, rclone: Rclone) ->
         many.copies["second"]["s3"]["endpoint"] = other.endpoint
         many.write()
         shutil.rmtree(many.state / "shop" / "cache")
-        alone = many.run(*_to(many, "alone"), "--from", "offsite", code=0)
-        shutil.rmtree(many.state / "shop" / "cache")
         both = many.run(*_to(many, "both"), code=0)
     assert_same_tree(many.source, many.inside(many.folder / "both"))
     assert both.document["source"] == "union"
     taken = [both.document["taken_from"][name]["bytes"] for name in ("offsite", "second")]
     assert min(taken) > sum(taken) / 4, taken
-    # the union fetches whole packs, of which restic alone would only read what it needs: half as much again here
-    assert alone.seconds / both.seconds > 1.1, f"{alone.seconds:.1f} s against {both.seconds:.1f} s"
+    together, ever = one.moments & other.moments, one.moments | other.moments
+    assert len(together) > len(ever) / 2, f"both lines were in use in {len(together)} moments of {len(ever)}"
