@@ -6,9 +6,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.databases import MariaDBServer, PostgreSQLServer
 from tests.servers import Rclone, SeaweedFS
+
+settings.register_profile("patient", parent=settings(), deadline=None)  # a busy machine is no counterexample
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,9 @@
-"""restic, but for one thing: a repository that it makes in a folder opens in no time.
+"""restic, but for one thing: a repository that it makes opens in no time.
 
 restic measures the machine when it makes a key, so that each later opening costs half a second of processor time.
 Most of the suite's time would be that. ``init`` therefore makes the repository here, with a key that is cheap to
-derive; everything else is restic itself. Formats: restic's design document, "Keys, Encryption and MAC".
+derive; everything else is restic itself, and so is ``init`` where a bucket is reached over TLS.
+Formats: restic's design document, "Keys, Encryption and MAC".
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -43,24 +45,64 @@ def quick_restic() -> Path:
 
 def main(words: Sequence[str]) -> None:
     place = words[words.index("-r") + 1]
-    if ":" in place or (Path(place) / "config").exists():
+    password = Path(os.environ["RESTIC_PASSWORD_FILE"]).read_bytes().strip()
+    if place.startswith("s3:http://") and (bucket := _Prefix(place)).empty():
+        for name, content in objects(password).items():
+            bucket.put(name, content)
+    elif ":" not in place and not (Path(place) / "config").exists():
+        make(Path(place), password)
+    else:
         os.execv(RESTIC, [str(RESTIC), *words])  # noqa: S606 - no shell is wanted
-    make(Path(place), Path(os.environ["RESTIC_PASSWORD_FILE"]).read_bytes().strip())
+
+
+class _Prefix:
+    """Where in a bucket restic would put the repository. botocore finds the keys as restic does."""
+
+    def __init__(self, place: str) -> None:
+        import botocore.session
+        from botocore.config import Config
+
+        url = urlsplit(place.removeprefix("s3:"))
+        self._bucket, _, self._prefix = url.path.strip("/").partition("/")
+        self._client = botocore.session.get_session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=f"{url.scheme}://{url.netloc}",
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        )
+
+    def empty(self) -> bool:
+        """Not so where there is trouble: of that, restic itself shall tell."""
+        try:
+            return "Contents" not in self._client.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+        except Exception:
+            return False
+
+    def put(self, name: str, content: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}", Body=content)
 
 
 def make(folder: Path, password: bytes) -> None:
-    """An empty repository of version 2 in restic's default layout."""
+    """An empty repository in a folder."""
     for name in ("keys", "index", "snapshots", "locks", *(f"data/{number:02x}" for number in range(256))):
         (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, content in objects(password).items():
+        (folder / name).write_bytes(content)
+
+
+def objects(password: bytes) -> dict[str, bytes]:
+    """What an empty repository of version 2 in restic's default layout consists of."""
     master, salt = secrets.token_bytes(64), secrets.token_bytes(64)
     inner = {"mac": {"k": _text(master[32:48]), "r": _text(master[48:])}, "encrypt": _text(master[:32])}
     derived = hashlib.scrypt(password, salt=salt, n=COST["N"], r=COST["r"], p=COST["p"], dklen=64)
     key = {"created": "2026-01-01T00:00:00Z", "username": "", "hostname": "", "kdf": "scrypt", **COST,
            "salt": _text(salt), "data": _text(_sealed(derived, json.dumps(inner).encode()))}  # fmt: skip
     content = json.dumps(key).encode()
-    (folder / "keys" / hashlib.sha256(content).hexdigest()).write_bytes(content)
     config = {"version": 2, "id": secrets.token_hex(32), "chunker_polynomial": POLYNOMIAL}
-    (folder / "config").write_bytes(_sealed(master, json.dumps(config).encode()))
+    return {
+        f"keys/{hashlib.sha256(content).hexdigest()}": content,
+        "config": _sealed(master, json.dumps(config).encode()),
+    }
 
 
 def _sealed(key: bytes, plain: bytes) -> bytes:

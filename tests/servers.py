@@ -24,6 +24,7 @@ from drtool.core.model import Immutability
 PROGRAMS = Path(sys.prefix) / "bin"
 KEY, SECRET = "drtool-test-key", "drtool-test-secret"
 ROLES = ("drtool-writer", "drtool-reader", "drtool-pruner")
+ATTEMPTS = 3
 STARTED = 60.0  # seconds after which a server counts as not starting
 
 
@@ -61,21 +62,28 @@ class Server:
     """A program that answers S3 on a loopback port, with a folder of its own."""
 
     def __init__(self, folder: Path, argv: Callable[[int], Sequence[str]]) -> None:
-        self.folder, self.port = folder, free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
         self.credentials = credentials_file(folder / "credentials")
         self._argv, self._buckets = argv, 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        """A port that was free may be somebody else's a moment later: then the server ends, and another is tried."""
+        for _ in range(ATTEMPTS):
+            self._start()
+            if self._answers():
+                return self
+        raise RuntimeError(f"no server: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def _start(self) -> None:
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         log = (self.folder / "log").open("ab")
         guard = [shutil.which("setpriv") or "setpriv", "--pdeathsig", "KILL", "--"]
         self._process = subprocess.Popen(
             [*guard, *self._argv(self.port)], stdout=log, stderr=log, cwd=self.folder, start_new_session=True
         )
         log.close()
-        self._wait()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -95,13 +103,17 @@ class Server:
             client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
         return bucket
 
-    def _wait(self) -> None:
+    def _answers(self) -> bool:
+        """Whether this very process answers, and not a stranger on its port. Else it is ended."""
+        assert self._process
         end = time.monotonic() + STARTED
-        while not answers(self.endpoint):
-            assert self._process
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"no server: {(self.folder / 'log').read_text()[-2000:]}")
+        while self._process.poll() is None and time.monotonic() < end:
+            if answers(self.endpoint) and self._process.poll() is None:
+                return True
             time.sleep(0.05)
+        self._process.kill()
+        self._process.wait()
+        return False
 
 
 class Rclone(Server):

@@ -51,7 +51,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 class Part(BaseModel):
     """A mapping in a document."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, defer_build=True)
 
     one_of: ClassVar[tuple[str, ...]] = ()
     """Keys of which exactly one must be there."""

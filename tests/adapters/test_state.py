@@ -92,10 +92,10 @@ def test_a_lock_lives_on_in_a_child_that_works_on_the_repository(tmp_path: Path)
 
 def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
-        threading.Timer(0.5, process.kill).start()
         begin = time.monotonic()
-        with FileLocks(tmp_path).hold("main", run="r", wait=20):
-            assert 0.3 < time.monotonic() - begin < 10
+        threading.Timer(0.5, process.kill).start()
+        with FileLocks(tmp_path).hold("main", run="r", wait=50):
+            assert 0.4 < time.monotonic() - begin < 40
 
 
 def test_waiting_has_an_end(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
         begin = time.monotonic()
         with pytest.raises(Locked), FileLocks(tmp_path).hold("main", run="r", wait=0.5):
             pass
-        assert 0.4 < time.monotonic() - begin < 5
+        assert 0.4 < time.monotonic() - begin < 20
 
 
 def test_a_lock_file_with_nonsense_in_it_is_no_obstacle(tmp_path: Path) -> None:

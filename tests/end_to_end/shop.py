@@ -15,12 +15,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.end_to_end.forking import Forked
 from tests.quick_restic import quick_restic
 from tests.servers import Bucket, Rclone, client_of, credentials_file
 
@@ -28,7 +29,7 @@ PROGRAMS = Path(sys.prefix) / "bin"
 PASSWORD = "wrong-horse-battery-staple"
 KINDS = ("keys", "data", "index", "snapshots")
 WITHOUT_ROOTS_RIGHTS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--")
-SOON = 8.0  # seconds within which the children of a killed run must be gone
+SOON = 20.0  # seconds within which the children of a killed run must be gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Answer:
 class Running:
     """A drtool under way."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     words: tuple[str, ...]
     out: Path
     err: Path
@@ -104,7 +105,8 @@ class Shop:
     before: Path | None = None  # where the source lay when the first snapshots were made
     bucket: Bucket | None = None
     through: tuple[str, ...] = ()  # a program that starts drtool
-    _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    forks: bool = True  # whether drtool is forked from a process that has loaded it (see ``forking.py``)
+    _started: list[subprocess.Popen[bytes] | Forked] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -184,16 +186,22 @@ class Shop:
         number = len(self._started)
         out, err = self.folder / f"run-{number}.out", self.folder / f"run-{number}.err"
         all_words = (*words, "--json") if as_json else words
+        given = ["--config", str(self.estate), *all_words]
+        environment = self._environment() | dict(env or {})
+        process: subprocess.Popen[bytes] | Forked
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                [*self.through, str(PROGRAMS / "drtool"), "--config", str(self.estate), *all_words],
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=self.folder,
-                env=self._environment() | dict(env or {}),
-                start_new_session=True,
-            )
+            if self.forks and not self.through:
+                process = Forked(given, out=stdout, err=stderr, cwd=self.folder, env=environment)
+            else:
+                process = subprocess.Popen(
+                    [*self.through, str(PROGRAMS / "drtool"), *given],
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=self.folder,
+                    env=environment,
+                    start_new_session=True,
+                )
         self._started.append(process)
         return Running(process=process, words=all_words, out=out, err=err)
 
@@ -222,6 +230,11 @@ class Shop:
         if code is not None:
             assert answer.code == code, str(answer)
         return answer
+
+    def kill_in(self, *words: str, usual: float, part: float) -> None:
+        """kill -9 when a part of its usual time is over; where it was quicker than usual, another is killed sooner."""
+        while not self.start(*words).kill_after(usual * part):
+            part /= 2
 
     def restore(self, dataset: str = "files", to: str = "back", *words: str, code: int = 0) -> Path:
         """Restore into a new folder; where the dataset's paths lie in it."""
@@ -340,17 +353,35 @@ def _dataset(what: Mapping[str, Any]) -> dict[str, Any]:
     return {"repository": "main", "rpo": "24h", "rto": "1h", **what}
 
 
-def copy_of(template: Shop, folder: Path, rclone: Rclone) -> Shop:
-    """The usual estate, a disk first and a bucket second, as it is in another shop."""
-    shop = Shop(folder=folder, before=template.source)
+def build_nights(folder: Path, rclone: Rclone, days: Sequence[Callable[[Path], None]]) -> None:
+    """The usual estate, a disk first and a bucket second, after a night and one more for each day of changes.
+
+    For ``copy_of``: what lies in the bucket is put beside the disk at the end.
+    """
+    shop = Shop(folder=folder)
+    fill(shop.source)
+    shop.add_files()
+    shop.add_directory("disk")
+    shop.add_bucket("offsite", rclone, rclone.bucket())
+    shop.write().init().run("backup", code=0)
+    for day in days:
+        day(shop.source)
+        shop.run("backup", code=0)
+    shutil.copytree(shop.folders["offsite"], folder / "offsite")
+    shop.close()
+
+
+def copy_of(template: Path, folder: Path, rclone: Rclone) -> Shop:
+    """What ``build_nights`` built, as it is in another shop."""
+    shop = Shop(folder=folder, before=template / "www")
     shop.bucket = rclone.bucket()
-    for source, target in (
-        (template.source, shop.source),
-        (template.state, shop.state),
-        (template.folders["disk"], shop.add_directory("disk")),
-        (template.folders["offsite"], shop.add_bucket("offsite", rclone, shop.bucket)),
+    for name, target in (
+        ("www", shop.source),
+        ("state", shop.state),
+        ("disk", shop.add_directory("disk")),
+        ("offsite", shop.add_bucket("offsite", rclone, shop.bucket)),
     ):
-        shutil.copytree(source, target, symlinks=True)
+        shutil.copytree(template / name, target, symlinks=True)
     shop.add_files()
     return shop.write()
 

@@ -22,6 +22,7 @@ class SlowLine:
         self._upstream = (str(address.hostname), int(address.port or 80))
         self.rate, self.delay = rate, delay
         self.carried = 0
+        self.moments: set[int] = set()  # quarters of a second, of the machine's clock, in which something was carried
         self._due = 0.0
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -68,6 +69,7 @@ class SlowLine:
     def _wait(self, size: int) -> None:
         with self._lock:
             self.carried += size
+            self.moments.add(int(time.monotonic() * 4))
             if not self.rate:
                 return
             now = time.monotonic()

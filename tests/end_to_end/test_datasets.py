@@ -81,9 +81,9 @@ def test_a_dump_that_fails_says_what_its_command_said_last(dumping: Shop) -> Non
 def test_a_dump_that_hangs_is_stopped_at_its_timeout(dumping: Shop, script: str) -> None:
     (dumping.folder / "dump.sh").write_text(script)
     dumping.datasets["dump"]["command"]["timeout"] = "2s"
-    done = dumping.write().run("backup", timeout=60)
+    done = dumping.write().run("backup")
     _failed(done)
-    assert done.seconds < 25
+    assert done.seconds < 60
     dumping.assert_nobody_left()
     _the_good_one_stays(dumping)
 

@@ -13,7 +13,7 @@ from tests.end_to_end.shop import Shop, assert_same_tree, change, fill, flip, wa
 from tests.end_to_end.slowline import SlowLine
 from tests.servers import Rclone
 
-MOMENTS = 4  # for each batch; there are four batches, so that they run side by side
+MOMENTS = 3  # for each batch, and each meets a run at work; there are several batches, so that they run side by side
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -25,9 +25,8 @@ def test_a_killed_backup_is_made_good_by_the_next_run(tmp_path: Path, rclone: Rc
     dump.write_text("echo 'CREATE TABLE visitor;'; sleep 0.2; date +%N\n")
     shop.add_command("dump", "sh", str(dump))
     usual = shop.write().run("copies", "init", code=0).seconds
-    killed = 0
     for moment in range(MOMENTS):
-        killed += shop.start("backup").kill_after(usual * rng.uniform(0.2, 0.9))
+        shop.kill_in("backup", usual=usual, part=rng.uniform(0.2, 0.9))
         if moment % 2:
             shop.assert_nobody_left()  # else the next run comes at once
         done = shop.run("backup", code=0)
@@ -40,7 +39,6 @@ def test_a_killed_backup_is_made_good_by_the_next_run(tmp_path: Path, rclone: Rc
     shop.assert_restores("back")
     shop.assert_sound()
     shop.assert_evidence()
-    assert killed >= MOMENTS // 2, "too few kills met a run at work"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -63,8 +61,8 @@ def test_a_killed_replication_leaves_a_valid_repository_and_is_completed(
         with SlowLine(rclone.endpoint, rate=5_000_000) as line:
             shop.copies[name]["s3"]["endpoint"] = line.endpoint
             running = shop.write().start("backup")
-            wait_until("something is sent", lambda line=line: line.carried > 300_000)
-            time.sleep(rng.uniform(0, 2.5))
+            some = rng.uniform(300_000, 10_000_000)
+            wait_until("something is sent", lambda line=line, some=some: line.carried > some)
             killed += running.kill_after(0)
         shop.assert_nobody_left()
         shop.assert_sound(name)  # as it was left
@@ -132,11 +130,11 @@ def test_a_killed_prune_is_finished_or_undone_by_the_next_run(grown: Shop, seed:
     rng = random.Random(3000 + seed)
     grown.datasets["files"]["retention"] = {"last": 2}
     grown.write()
-    usual, killed = 3.0, 0
+    usual = 1.5
     for moment in range(MOMENTS):
         change(grown.source, seed * 100 + moment, megabytes=4)
         grown.run("backup", code=0)
-        killed += grown.start("prune").kill_after(usual * rng.uniform(0.2, 0.95))
+        grown.kill_in("prune", usual=usual, part=rng.uniform(0.2, 0.95))
         grown.assert_nobody_left()
         grown.assert_sound("disk")  # as it was left
         if moment % 2:  # what was removed may still lie in the bucket: only a prune removes there
@@ -148,7 +146,6 @@ def test_a_killed_prune_is_finished_or_undone_by_the_next_run(grown: Shop, seed:
     kinds = [event["kind"] for event in grown.run("evidence", "show", "--last", "999", code=0).document["events"]]
     assert "anomaly.damage" not in kinds, "what retention removed is no loss"
     grown.assert_evidence()
-    assert killed >= MOMENTS // 2
 
 
 @pytest.mark.parametrize("seed", range(2))

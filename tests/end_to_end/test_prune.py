@@ -14,18 +14,17 @@ import pytest
 from drtool.adapters.evidence_store import EvidenceStore
 from drtool.adapters.state import SystemClock
 from drtool.core.model import ClockSeen, Pruning
-from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, flip, small_disk
+from tests.end_to_end.shop import Answer, Shop, assert_same_tree, change, copy_of, flip, small_disk
 from tests.servers import Rclone
 
 
 @pytest.fixture
-def many(template: Shop, tmp_path: Path, grown: Shop) -> Iterator[Shop]:
+def many(five_nights: Path, tmp_path: Path, rclone: Rclone) -> Iterator[Shop]:
     """Five nights; retention keeps two."""
-    for night in (2, 3, 4):
-        change(grown.source, night)
-        grown.run("backup", code=0)
-    _keep(grown, last=2)
-    yield grown
+    shop = copy_of(five_nights, tmp_path / "shop", rclone)
+    _keep(shop, last=2)
+    yield shop
+    shop.close()
 
 
 def _keep(shop: Shop, **rules: Any) -> None:
@@ -80,8 +79,8 @@ def test_the_names_are_evidence_before_another_copy_removes_them(many: Shop) -> 
 def test_a_copy_keeps_what_was_removed_for_its_time_and_gives_it_back(many: Shop) -> None:
     many.copies["offsite"]["keep_removed"] = "6s"
     first = _ids(many, "disk")[0]
-    began = time.monotonic()
     done = _one(many.write().run("prune", code=0))
+    began = time.monotonic()
     assert done["retained"]["offsite"] > 0
     assert first not in _ids(many, "disk")
     listed = {one["snapshot"]: one["copies"] for one in many.run("snapshots", "files").document["snapshots"]}
@@ -264,11 +263,12 @@ def test_after_a_prune_that_was_killed_a_backup_elsewhere_takes_it_back(many: Sh
 
 
 def test_a_snapshot_that_only_one_copy_still_keeps_can_be_held_there(many: Shop) -> None:
-    many.copies["offsite"]["keep_removed"] = "10s"
+    many.copies["offsite"]["keep_removed"] = "6s"
     first = _ids(many, "disk")[0]
     many.write().run("prune", code=0)
+    began = time.monotonic()
     many.run("hold", "set", "--snapshot", first, "--reason", "needed after all", code=0)
-    time.sleep(10)
+    time.sleep(max(0.0, began + 7 - time.monotonic()))
     many.run("prune", code=0)
     assert first in _ids(many, "offsite")
     many.run("restore", "files", "--snapshot", first, "--to", str(many.folder / "old"), code=0)

@@ -256,11 +256,11 @@ def test_a_bucket_that_stops_answering_in_the_middle_is_left_for_the_other(grown
         proxy.rules = [Rule(fault=Fault.HANG)]
         proxy.down()
         proxy.up()
-        answer = running.wait(90)
+        answer = running.wait(200)
     assert answer.code == 0, str(answer)
     assert answer.document["source"] == "union"
     assert_same_tree(grown.source, grown.inside(grown.folder / "back"))
-    assert answer.seconds < 60, f"took {answer.seconds:.0f} s"
+    assert answer.seconds < 120, f"took {answer.seconds:.0f} s"
 
 
 def test_both_copies_damaged_at_different_places_still_bring_everything(grown: Shop) -> None:

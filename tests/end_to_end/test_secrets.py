@@ -60,7 +60,7 @@ class Watch:
 
 @pytest.fixture
 def canary(tmp_path: Path, rclone: Rclone) -> Shop:
-    shop = Shop(folder=tmp_path / "shop", password=PASSWORD)
+    shop = Shop(folder=tmp_path / "shop", password=PASSWORD, forks=False)
     (shop.source / NAME).mkdir(parents=True)
     (shop.source / NAME / NAME).write_text(ROW * 20)
     (shop.source / "large.bin").write_bytes(os.urandom(5_000_000))

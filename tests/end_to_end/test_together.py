@@ -71,8 +71,8 @@ def test_the_lock_dies_with_its_process(busy: tuple[Shop, Running, Path]) -> Non
     shop.run("backup", "files", "--wait", "0", code=11)
     running.process.kill()
     running.process.wait()
-    shop.run("backup", "files", "--wait", "5", code=0)
-    shop.assert_nobody_left(within=1)
+    shop.run("backup", "files", "--wait", "20", code=0)
+    shop.assert_nobody_left()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -83,7 +83,7 @@ def test_an_interrupted_run_ends_with_130_and_tidies_up(busy: tuple[Shop, Runnin
     assert done.code == 130, str(done)
     assert done.error["code"] == 130
     assert "Traceback" not in done.err
-    shop.assert_nobody_left(within=3)
+    shop.assert_nobody_left()
     assert list((shop.folders["disk"] / "locks").iterdir()) == []
     shop.run("backup", "files", code=0)
     shop.assert_whole()
