@@ -123,7 +123,7 @@ def _serve_names(line: socket.socket) -> None:
             return
         query = dns.message.from_wire(asked)
         question = query.question[0]
-        name, kind = question.name.to_text(), dns.rdatatype.to_text(question.rdtype)
+        name, kind = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
         if name == "silent.example.":
             continue
         answer = dns.message.make_response(query)

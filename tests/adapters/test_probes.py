@@ -71,7 +71,8 @@ def looking(hosts: SystemHosts, *, ask: Any = no_answer, copies: Any = no_answer
     observer = Observer(hosts, ask=ask, copies=copies)
 
     def look(kind: str, **what: Any) -> Observation:
-        probe = TypeAdapter[Any](Probe).validate_python({"probe": kind, "timeout": TIMEOUT, **what})
+        given = {key: value for key, value in what.items() if value is not None}
+        probe = TypeAdapter[Any](Probe).validate_python({"probe": kind, "timeout": TIMEOUT} | given)
         return observer.observe(kind, probe.model_dump(exclude=REPETITION))
 
     return look
@@ -122,7 +123,7 @@ def test_a_page_that_is_as_it_should_be_passes(look: Look, plain: int) -> None:
     [
         ("/broken", {}, "the status is 503, not 2xx or 3xx"),
         ("/", {"status": ("404", "5xx")}, "the status is 200, not 404 or 5xx"),
-        ("/", {"header": {"X-Other": ""}}, "there is no header X-Other"),
+        ("/", {"header": {"X-Other": "x"}}, "there is no header X-Other"),
         ("/", {"header": {"X-Shop": "Apache"}}, "the header X-Shop does not hold Apache"),
         ("/", {"body": "Kasse"}, "the page does not hold Kasse"),
         ("/", {"without": "Laden"}, "the page holds Laden"),
@@ -405,7 +406,7 @@ def test_a_program_ends_as_it_should_or_not(on_host: Look, target: str | None) -
     check(ends("exit 127", exit=127), target, PASS)
     check(ends("exit 3"), target, FAIL, "sh ended with 3, not 0")
     check(ends("echo geheim", output="well"), target, FAIL, "sh does not print what it should")
-    check(ends("sleep 300", timeout=timedelta(seconds=4)), target, FAIL, "sh did not end in time")
+    check(ends("sleep 300", timeout=timedelta(seconds=4)), target, FAIL)
     check(ends("head -c 3000000 /dev/zero", output="x"), target, UNKNOWN, "more than the 1 MiB")
     check(on_host("command", argv=("no-such-program",), target=target), target, UNKNOWN, "is not there")
 
