@@ -294,7 +294,7 @@ class WaitStep(_Step):
 
     kind: Literal["wait"]
     effect: Literal["read"] = "read"
-    one_of = ("duration", "until")
+    one_of = ("for", "until")
 
     duration: Annotated[Duration | None, Field(description="How long", alias="for")] = None
     until: Annotated[Probe | None, Field(description="Until this fits, at most for the step's timeout")] = None
@@ -376,6 +376,10 @@ class ReleasedDocument(Part):
         """Something that is wrong here, as ``file:line:column: path: message``."""
         spot = self._tree.spot(steps) if self._tree else Spot(1, 1)
         return Mistake(spot=spot, steps=steps, message=message).described(self._path)
+
+    def lend_text(self, other: ReleasedDocument) -> None:
+        """What was made of this is known by this text."""
+        other._path, other._tree = self._path, self._tree
 
     def read_from(self, path: Path, tree: Tree) -> None:
         """Remember where the text lies, and which it was."""
