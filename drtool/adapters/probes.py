@@ -71,7 +71,9 @@ class Observer:
         began, known = time.monotonic(), self._kinds[kind]
         keys = {name: value for name, value in what.items() if name not in ("probe", "text")}
         limit: timedelta = what["timeout"]
-        late = Seen(known.late, f"no answer within {limit.total_seconds():g} s")
+        # a program here has no line that could be silent instead of it
+        verdict = Verdict.FAIL if kind == "command" and not what.get("target") else known.late
+        late = Seen(verdict, f"no answer within {limit.total_seconds():g} s")
         seen = _in_time(lambda: known.look(**keys), limit.total_seconds(), late)
         target = f" on {what['target']}" if what.get("target") else ""
         return Observation(
@@ -152,7 +154,7 @@ class OnHost:
         code, said = ask.output("pgrep", "--exact", "--count", "--runstates", LIVING, "--", pattern)
         if code not in (0, 1):  # 1: none runs
             raise CannotTell("pgrep is not there" if code == MISSING else "pgrep cannot tell")
-        count = int(said)
+        count = int(said.split()[-1])  # after a warning, where the escapes make the pattern long
         return judged(min <= count and (max is None or count <= max), f"{count} of {name} run{'s' * (count == 1)}")
 
     def service(self, *, service: str, target: str | None, timeout: timedelta) -> Seen:

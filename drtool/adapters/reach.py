@@ -79,6 +79,8 @@ def _get(pool: urllib3.HTTPConnectionPool, parts: SplitResult) -> tuple[int, Map
 
 def _broken(error: urllib3.exceptions.HTTPError) -> str:
     """In our words: urllib3 puts its own objects before its own. What the system said is raised as it is."""
+    if isinstance(error, urllib3.exceptions.LocationValueError):
+        raise CannotTell("the address is none")
     if isinstance(error.__cause__, OSError):
         raise error.__cause__
     if isinstance(error, urllib3.exceptions.TimeoutError):

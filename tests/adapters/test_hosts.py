@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -23,23 +25,7 @@ from tests.ssh import Sshd, key, public
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0
-ODD = [
-    "",
-    " ",  # one for each sign that a shell obeys
-    "it's",
-    'say "no"',
-    "$(id)",
-    "`id`",
-    "a\nb",
-    "tab\there",
-    "Grüße",
-    "-x",
-    "*",
-    "\\",
-    "; exit 3",
-    "a=b",
-    "~",
-]
+ODD = ["", " ", "it's", 'say "no"', "$(id)", "`id`", "a\nb", "\t", "Grüße", "-x", "*", "\\", "; exit 3", "a=b", "~"]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +104,7 @@ def test_what_is_printed_comes_in_order_with_the_errors_among_it(host: Asked) ->
 
 def test_a_program_reads_what_it_is_told(host: Asked) -> None:
     told = bytes(range(256)) * 1000
-    assert host.run("sha256sum", stdin=told)[1].split()[0] == __import__("hashlib").sha256(told).hexdigest()
+    assert host.run("sha256sum", stdin=told)[1].split()[0] == hashlib.sha256(told).hexdigest()
 
 
 def test_a_program_that_is_told_nothing_waits_for_nothing(host: Asked) -> None:
@@ -201,18 +187,18 @@ def test_many_commands_share_one_connection(sshd: Sshd) -> None:
     with connected(sshd.line()) as hosts, ThreadPoolExecutor(8) as pool:
         ends = list(pool.map(lambda n: hosts.run("web", ["sh", "-c", f"exit {n}"], limit=LIMIT).code, range(24)))
     assert ends == list(range(24))
-    assert eventually(lambda: "Accepted" in (sshd.folder / "log").read_text()[-4000:] or True)
     assert (sshd.folder / "log").read_text().count("Accepted") - before <= 1
 
 
-def test_nothing_of_a_connection_is_left_at_the_end(sshd: Sshd, tmp_path: Path) -> None:
-    place = Path(__import__("tempfile").mkdtemp())
+def test_nothing_of_a_connection_is_left_at_the_end(sshd: Sshd) -> None:
+    place = Path(tempfile.mkdtemp())
     with SystemHosts({"web": Machine(line=sshd.line())}, places=[place]) as hosts:
         hosts.run("web", ["true"], limit=LIMIT)
         (folder,) = place.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
         assert list(folder.iterdir())
     assert not list(place.iterdir())
+    place.rmdir()
 
 
 def test_a_place_that_is_full_or_too_long_for_sockets_is_passed_over(sshd: Sshd, tmp_path: Path) -> None:
