@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from itertools import pairwise
 
-from drtool.core.plan import Graph, Task, critical_path, cycles
+from drtool.core.plan import critical_path, cycles
 from drtool.core.rules import in_words
 from drtool.documents.part import nearest, quoted
 from drtool.documents.restart_concept import RestartConcept, RestartSystem
@@ -23,6 +23,7 @@ from drtool.flows.lint_released import (
     unknown,
     warning,
 )
+from drtool.flows.order import systems_of
 
 QUARTER = timedelta(days=92)
 _BACKUP = re.compile(r"backup|back up|sicherung", re.IGNORECASE)
@@ -40,11 +41,6 @@ def concept_flaws(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
     for name, system in concept.systems.items():
         for check_system in _OF_EACH:
             yield from check_system(concept, around, system, ("systems", name))
-
-
-def graph_of(concept: RestartConcept) -> Graph:
-    """The order of the systems."""
-    return {name: Task(needs=system.depends, planned=system.planned) for name, system in concept.systems.items()}
 
 
 # People
@@ -174,7 +170,7 @@ def _distribution(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
 
 
 def _rings(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
-    for ring in cycles(graph_of(concept)):
+    for ring in cycles(systems_of(concept)):
         message = f"systems wait for one another: {' -> '.join((*ring, ring[0]))}; take one out of 'depends'"
         yield error(("systems", ring[0], "depends"), message)
 
@@ -215,7 +211,7 @@ def _objectives(concept: RestartConcept, around: Around, system: RestartSystem, 
         yield error((*at, "objectives", "rto"), message)
     if objectives.rpo is None and system.datasets:
         yield error((*at, "objectives"), "it carries data, but nothing says how much may be lost; add 'rpo'")
-    path = critical_path(graph_of(concept), str(at[-1]))
+    path = critical_path(systems_of(concept), str(at[-1]))
     if path.length > rto:
         parts = ", ".join(f"{name} {in_words(concept.systems[name].planned)}" for name in path.names)
         message = f"it runs again after {in_words(path.length)} at best, later than its rto of {in_words(rto)}: {parts}"

@@ -6,14 +6,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from drtool.core.placeholders import ALWAYS, names_in, single_brace
-from drtool.core.plan import Graph, Task, before, critical_path, cycles
+from drtool.core.plan import Graph, before, critical_path, cycles
 from drtool.core.plan import Path as Chain
 from drtool.core.rules import in_words
 from drtool.documents.part import Part, nearest, quoted
@@ -52,6 +51,7 @@ from drtool.flows.lint_released import (
     value_here,
     warning,
 )
+from drtool.flows.order import planned_time, steps_of
 
 _ACTS = (ExecStep, ScriptStep, ServiceStep)
 _BY_PEOPLE = ("manual", "decide", "approve", "notify", "wait", "runbook")
@@ -75,37 +75,12 @@ class Book:
     @cached_property
     def graph(self) -> Graph:
         """The order of all steps."""
-        return self.graph_of({})
-
-    def graph_of(self, skipped: Mapping[str, bool]) -> Graph:
-        """The order, where steps that the answers lead past take no time."""
-        return {
-            step.id: Task(needs=self.needs(place), planned=timedelta() if skipped.get(step.id) else planned_time(step))
-            for place, step in enumerate(self.runbook.steps)
-        }
-
-    def needs(self, place: int) -> tuple[str, ...]:
-        """What a step waits for: what it says, else the step written before it."""
-        return needs_of(self.runbook, place)
+        return steps_of(self.runbook)
 
     def before(self, step: Step) -> tuple[Step, ...]:
         """All that is done before a step, in the order written."""
         names = before(self.graph, step.id)
         return tuple(one for one in self.runbook.steps if one.id in names)
-
-
-def needs_of(runbook: Runbook, place: int) -> tuple[str, ...]:
-    """What a step waits for: what it says, else the step written before it."""
-    needs = runbook.steps[place].needs
-    if needs is not None:
-        return needs
-    return (runbook.steps[place - 1].id,) if place else ()
-
-
-def planned_time(step: Step) -> timedelta:
-    """How long a step is planned to take; without a plan as long as it may."""
-    waits = step.duration if isinstance(step, WaitStep) else None
-    return step.planned or waits or step.timeout
 
 
 def runbook_flaws(runbook: Runbook, around: Around) -> Iterator[Flaw]:
@@ -189,10 +164,10 @@ def _longest(book: Book) -> Chain:
         return Chain()
     paths = []
     for answers in _cases(book):
-        skipped = {step.id: not _fits(step.when, answers) for step in book.runbook.steps}
-        if not skipped[goal.id]:
-            path = critical_path(book.graph_of(skipped), goal.id)
-            taken = tuple(name for name in path.names if not skipped[name])
+        skipped = {step.id for step in book.runbook.steps if not _fits(step.when, answers)}
+        if goal.id not in skipped:
+            path = critical_path(steps_of(book.runbook, skipped), goal.id)
+            taken = tuple(name for name in path.names if name not in skipped)
             paths.append(Chain(names=taken, length=path.length))
     return max(paths, key=lambda path: path.length, default=Chain())
 

@@ -834,6 +834,41 @@ CONCEPT = [
 ]
 
 
+LOOK = "  - {{id: look, title: Ansehen, expect: 1m, {}}}\n  - id: tell"
+RUNBOOK += [
+    of_runbook(
+        "unknown host of what is observed",
+        "  - id: tell",
+        LOOK.format("kind: probe, do: [{probe: file, path: /srv, target: web2}]"),
+        "there is no host 'web2'",
+        "- {id: look",
+    ),
+    of_runbook(
+        "unknown host of what is waited for",
+        "  - id: tell",
+        LOOK.format("kind: wait, until: {probe: file, path: /srv, target: web2}"),
+        "there is no host 'web2'",
+        "- {id: look",
+    ),
+    of_runbook(
+        "unknown parameter in the environment",
+        "    title: Shop öffnen\n",
+        '    title: Shop öffnen\n    env: {SHOP: "{shop}"}\n',
+        "there is no parameter 'shop'",
+        "env: {SHOP",
+    ),
+    Defect(
+        "value for a secret",
+        "register.yaml",
+        "  web-root: /var/www/shop\n",
+        "  web-root: /var/www/shop\n  root-pw: hunter2\n",
+        "'root-pw' is a secret; say in the runbook where it is to be had",
+        "root-pw: {type",
+        told_of="runbooks/database.yaml",
+    ),
+]
+
+
 def test_a_sound_site_has_no_problem(site: Path) -> None:
     assert [problem.described for problem in problems(site)] == []
 
