@@ -84,7 +84,7 @@ def lay_out_runbook(
         steps=steps[:last],
         aftercare=steps[last:],
         escalation=tuple(
-            booklet.EscalationOnPaper(after=one.after, unless=one.unless, to=one.to, via=one.via)
+            booklet.EscalationOnPaper(after=one.after, unless=one.unless, to=paper.called(one.to), via=one.via)
             for one in runbook.escalation
         ),
         data_protection=paper.fill(runbook.data_protection or ""),
@@ -291,6 +291,11 @@ class _Paper:
         """A command as a person types it into a shell."""
         return shlex.join(self.fill_all(argv))
 
+    def called(self, name: str) -> str:
+        """A role, or the name of a contact, as the table of contacts has it."""
+        contact = self.register.contacts.get(name)
+        return contact.name if contact else name
+
     def params(self) -> Iterator[booklet.ParamOnPaper]:
         """The parameters with their values; of a secret where it is to be had."""
         for name, param in self.runbook.params.items():
@@ -384,7 +389,7 @@ class _Paper:
             min=step.min,
             four_eyes=step.four_eyes,
             show=self.fill_all(step.show),
-            escalate_to=step.escalate_to or "",
+            escalate_to=self.called(step.escalate_to) if step.escalate_to else "",
             break_glass=step.break_glass,
         )
 

@@ -104,6 +104,7 @@ def _exercises(page: ConceptOnPaper) -> list[tuple[str, object, date | None]]:
 
 _ENGLISH = {
     "day": "%Y-%m-%d",
+    "quoted": "“{}”",
     "revision": "revision",
     "printed": "printed",
     "page": "page",
@@ -287,6 +288,7 @@ _ENGLISH = {
 }
 _GERMAN = {
     "day": "%d.%m.%Y",
+    "quoted": "„{}“",
     "revision": "Revision",
     "printed": "gedruckt am",
     "page": "Seite",

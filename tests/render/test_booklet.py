@@ -119,7 +119,8 @@ def test_every_step_is_printed_in_order_with_its_number(site: Path) -> None:
         "Den gesicherten Bestand zurücklegen",
         "ja",
         "breach.aware",
-        "Nach Beginn des Ausfalls",
+        "1 h Dienst läuft wieder Versicherung AG",
+        "Wenn niemand antwortet, benachrichtigen: Versicherung AG",
         "Verfügbarkeit und Integrität sind betroffen",
     ],
 )
