@@ -116,6 +116,10 @@ class DatabaseFailed(DrtoolError):
     """A database's server cannot be reached, or refused what it was asked."""
 
 
+class DatabaseRefused(DatabaseFailed):
+    """The server answers, and does not let this account do so, or does not understand the query."""
+
+
 class HostUnreachable(DrtoolError):
     """A host of the register does not answer."""
 

@@ -13,6 +13,7 @@ from drtool.adapters import process
 from drtool.errors import DatabaseFailed
 
 TRAILER = 4096  # bytes at the end of a dump among which the program's own last words must be
+FIELD = 1 << 20  # bytes of an answer that are looked at
 TROUBLE = re.compile(r"error|fatal|denied", re.IGNORECASE)
 
 
@@ -68,6 +69,30 @@ def dump(command: process.Command, take: process.Take, *, last_words: bytes, fai
         raise failed(ended)
     if b"\n" + last_words not in end:
         raise failed(process.Ended(code=0, errors=("the dump has no closing line, so it is not whole",)))
+
+
+class _Enough(Exception):
+    """So much was said that no more is read."""
+
+
+def answer(command: process.Command, *, limit: float, stdin: bytes | None, failed: Failed) -> bytes:
+    """The beginning of what a client prints that ends soon. Raises ``DatabaseFailed``."""
+    said = bytearray()
+
+    def take(piece: bytes) -> None:
+        said.extend(piece)
+        if len(said) > FIELD:
+            raise _Enough
+
+    try:
+        ended = process.stream(command, take, limit=limit, stdin=stdin)
+    except _Enough:
+        return bytes(said[:FIELD])
+    if ended.stopped:
+        raise failed(process.Ended(code=ended.code, errors=(f"no answer within {limit:g} s",)))
+    if ended.code:
+        raise failed(ended)
+    return bytes(said)
 
 
 class Script:

@@ -16,7 +16,7 @@ from typing import ClassVar
 from drtool.adapters import clients, process
 from drtool.adapters.clients import Script, Session
 from drtool.core.dump import DumpWriter, Rows, SectionKind, Write
-from drtool.errors import DatabaseFailed
+from drtool.errors import DatabaseFailed, DatabaseRefused
 
 PACKAGE = "mariadb-client"
 RESERVED = frozenset({"mysql", "information_schema", "performance_schema", "sys"})
@@ -43,6 +43,7 @@ CLIENT_OPTIONS = (
     "--batch",
     "--binary-mode",  # a carriage return in a routine stays
 )
+REFUSED = re.compile(r"^ERROR (at|(1044|1045|1064|1142|1143|1227|1370|1698) )")  # by the client; access; grammar
 SESSION_OPTIONS = ("--skip-column-names", "--raw", "--unbuffered")
 
 
@@ -100,6 +101,19 @@ class MariaDB:
         if passed < HEADER:
             counted.begin(after)
 
+    def answer(self, query: str, limit: float) -> str | None:
+        """The first field of a query's first row, asked by the dump's account; None where there is none.
+
+        Nothing is written: the server refuses it. Raises ``DatabaseFailed``, or ``DatabaseRefused`` where the server
+        is well and the question is not.
+        """
+        session = f"SESSION sql_mode = '', sql_select_limit = 1, max_statement_time = {limit:.3f}"
+        statements = f"SET SESSION TRANSACTION READ ONLY;\nSET {session};\n{query};\n"
+        words = (*CLIENT_OPTIONS, "--skip-column-names", f"--database={self.database}")
+        command = self._command(self.defaults_file, "mariadb", *words)
+        said = clients.answer(command, limit=limit, stdin=statements.encode(), failed=self._unanswered)
+        return _first_field(said.decode(errors="replace"))
+
     # Loading
 
     def objects_in(self, database: str) -> int | None:
@@ -155,6 +169,11 @@ class MariaDB:
         env = {"PATH": process.SAFE_PATH, "LC_ALL": "C.UTF-8"}
         return process.Command(argv=[path, f"--defaults-file={file}", *words], env=env, secrets={})
 
+    def _unanswered(self, ended: process.Ended) -> DatabaseFailed:
+        failed = self._failed(ended)
+        refused = any(REFUSED.match(line) for line in ended.errors)
+        return DatabaseRefused(failed.message, hint=failed.hint) if refused else failed
+
     def _failed(self, ended: process.Ended) -> DatabaseFailed:
         return DatabaseFailed(
             f"database {self.database}: {clients.trouble(ended)}",
@@ -185,6 +204,15 @@ class _Counted:
     def rows(self) -> dict[str, Rows]:
         first, second = (counts.result() for counts in self._counts)
         return {name: Rows(least=min(first[name], second[name]), most=max(first[name], second[name])) for name in first}
+
+
+def _first_field(rows: str) -> str | None:
+    """What the client printed as rows: fields with tabs between, in which it writes tabs and the like as escapes."""
+    if "\n" not in rows:
+        return None
+    field = rows.partition("\n")[0].partition("\t")[0]
+    signs = {"t": "\t", "n": "\n", "0": "\0", "\\": "\\"}
+    return None if field == "NULL" else re.sub(r"\\([tn0\\])", lambda found: signs[found[1]], field)
 
 
 def quoted(name: str) -> str:

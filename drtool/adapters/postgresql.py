@@ -5,20 +5,23 @@ libpq's own variables say which server and which password file; no password is i
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, ClassVar
 
 from drtool.adapters import clients, process
 from drtool.adapters.clients import Script, Session
 from drtool.core.dump import DumpWriter, Rows, SectionKind, Write
-from drtool.errors import DatabaseFailed
+from drtool.errors import DatabaseFailed, DatabaseRefused
 
 PACKAGE = "postgresql-client"
 RESERVED = frozenset({"postgres", "template0", "template1"})
@@ -28,6 +31,9 @@ PSQL = ("--no-psqlrc", "--no-password", "--quiet", "--set=ON_ERROR_STOP=1")
 DUMP_OPTIONS = ("--no-password", "--encoding=UTF8", "--lock-wait-timeout=10min")
 OURS = """{name}.oid NOT IN (SELECT objid FROM pg_depend WHERE classid = '{table}'::regclass AND deptype = 'e')
     AND nspname !~ '^pg_' AND nspname <> 'information_schema'"""
+REFUSED = re.compile(r"ERROR: +(42501|42601)$")  # by SQLSTATE: insufficient privilege, syntax error
+NO_CONNECTION = 2  # psql's exit code
+READY = 2  # seconds to ask whether there is a server
 PLAIN_LISTS = frozenset(
     {
         "search_path",
@@ -91,6 +97,23 @@ class PostgreSQL:
         command = self._command("pg_dump", *DUMP_OPTIONS, f"--snapshot={moment}", database=self.database)
         clients.dump(command, write, last_words=b"-- PostgreSQL database dump complete", failed=self._failed)
         write("".join(f"{statement}\n" for statement in last).encode())
+
+    def answer(self, query: str, limit: float) -> str | None:
+        """The first field of a query's first row, asked by the dump's account; None where there is none.
+
+        Nothing is written: the server refuses it. Raises ``DatabaseFailed``, or ``DatabaseRefused`` where the server
+        is well and the question is not.
+        """
+        session = f"SET default_transaction_read_only = on; SET statement_timeout = {math.ceil(limit * 1000)}"
+        # NUL is the one sign that no field can hold; what stands for nothing at all is a text that nobody can foresee
+        nothing = token_hex(16)
+        shape = ("--no-align", "--tuples-only", "--field-separator-zero", "--record-separator-zero")
+        settings = (f"--pset=null={nothing}", "--set=FETCH_COUNT=1", "--set=VERBOSITY=sqlstate")
+        asked = (f"--command={session}", f"--command= {query}")  # a backslash at its beginning would be psql's own
+        command = self._command("psql", *PSQL, *shape, *settings, *asked, database=self.database)
+        said = clients.answer(command, limit=limit, stdin=None, failed=self._unanswered)
+        field, ended, _ = said.partition(b"\0")
+        return None if not ended or field == nothing.encode() else field.decode(errors="replace")
 
     # Loading
 
@@ -167,6 +190,18 @@ class PostgreSQL:
     def _near(self) -> bool:
         """Whether nobody can listen in between."""
         return self.host.startswith(("/", "@")) or self.host in LOOPBACK
+
+    def _unanswered(self, ended: process.Ended) -> DatabaseFailed:
+        failed = self._failed(ended)
+        refused = any(REFUSED.search(line) for line in ended.errors)
+        if refused or (ended.code == NO_CONNECTION and self._is_ready()):
+            return DatabaseRefused(failed.message, hint=failed.hint)
+        return failed
+
+    def _is_ready(self) -> bool:
+        """Whether the server takes connections at all; then it is the account that is wrong."""
+        command = self._command("pg_isready", "--quiet", f"--timeout={READY}", database=self.database)
+        return process.output(command, limit=READY + 1)[0].code == 0
 
     def _failed(self, ended: process.Ended) -> DatabaseFailed:
         return DatabaseFailed(f"database {self.database}: {clients.trouble(ended)}", hint=self._hint(self.user))

@@ -7,6 +7,7 @@ the child's environment holds only ``/proc/self/fd/N``, and nothing stays behind
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from drtool.errors import ProgramMissing
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 5.0  # seconds between asking a program to end and ending it
 TAIL = 50  # lines kept of a program's output
+LAST = 8192  # bytes kept of them, where they may have no end of line
+LINGER = 1.0  # seconds for what is still on its way from a program that is known to have ended
 
 PIECE = 1 << 20  # bytes that are moved at once
 
@@ -114,6 +117,89 @@ def pour(command: Command, take: Take, *, overdue: Callable[[], bool]) -> tuple[
     return _run(command, pieces, lambda line: None, overdue, 0.5), poured
 
 
+def stream(
+    command: Command,
+    take: Take,
+    *,
+    limit: float,
+    stdin: bytes | None = None,
+    merged: bool = False,
+    over: Callable[[bytes], bool] = lambda errors: False,
+) -> Ended:
+    """Run a program for at most ``limit`` seconds, handing over the bytes that it prints as they come.
+
+    With ``merged`` what it prints to stderr comes among them. It has ended when it has ended itself: what it leaves
+    running on purpose (a service that it started) stays, even with our pipe in its hands. ``over`` tells from the last
+    bytes of stderr that no more is to be waited for. Overdue, or left by an exception, all of it is stopped.
+    """
+    with (
+        _secrets(command.secrets) as (env, descriptors),
+        _told(stdin) as told,
+        _started(command, env, descriptors, stdin=told, merged=merged, leaves=True) as child,
+    ):
+        reading = _Streams(child, take, over)
+        in_time = reading.until(time.monotonic() + limit)
+        if not in_time:
+            stop(child)
+        return Ended(code=child.wait(), errors=reading.errors(), stopped=not in_time)
+
+
+class _Streams:
+    """What a child prints, in bounded memory, until it has ended."""
+
+    def __init__(self, child: subprocess.Popen[str], take: Take, over: Callable[[bytes], bool]) -> None:
+        self._child, self._over = child, over
+        self._last = b""
+        sinks = ((child.stdout, take), (child.stderr, self._keep))
+        self._sinks = {stream.fileno(): sink for stream, sink in sinks if stream}
+
+    def until(self, end: float) -> bool:
+        """Whether the child ended before that moment (of the monotonic clock)."""
+        ended, waiting = os.pidfd_open(self._child.pid), select.poll()
+        try:
+            for descriptor in (ended, *self._sinks):
+                waiting.register(descriptor, select.POLLIN)
+            while (left := end - time.monotonic()) > 0:
+                ready = [descriptor for descriptor, _ in waiting.poll(min(left, 3600) * 1000)]
+                for descriptor in filter(self._sinks.__contains__, ready):
+                    if not self._moved(descriptor):
+                        waiting.unregister(descriptor)
+                if ready == [ended]:  # nothing is left in the pipes
+                    return True
+                if ended in ready or self._over(self._last):
+                    end = min(end, time.monotonic() + LINGER)
+        finally:
+            os.close(ended)
+        return self._child.poll() is not None
+
+    def errors(self) -> tuple[str, ...]:
+        return tuple(self._last.decode(errors="replace").splitlines())
+
+    def _moved(self, descriptor: int) -> bool:
+        piece = os.read(descriptor, PIECE)
+        if piece:
+            self._sinks[descriptor](piece)
+        return bool(piece)
+
+    def _keep(self, piece: bytes) -> None:
+        self._last = (self._last + piece)[-LAST:]
+
+
+@contextmanager
+def _told(stdin: bytes | None) -> Iterator[int]:
+    """What a child reads as its stdin: a memory file, so that nobody must wait for it to read."""
+    if stdin is None:
+        yield subprocess.DEVNULL
+        return
+    descriptor = os.memfd_create("stdin")
+    try:
+        writer(descriptor)(stdin)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def writer(out: int) -> Take:
     """What writes all that it is given into an open file."""
 
@@ -188,8 +274,15 @@ def _orphan_guard() -> tuple[str, ...]:
 
 @contextmanager
 def _started(
-    command: Command, env: Mapping[str, str], descriptors: Sequence[int], *, stdin: int = subprocess.DEVNULL
+    command: Command,
+    env: Mapping[str, str],
+    descriptors: Sequence[int],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    merged: bool = False,
+    leaves: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
+    """A child; afterwards it is stopped with all that it started. One that ``leaves`` may leave something running."""
     try:
         child = subprocess.Popen(
             [*_orphan_guard(), *command.argv],
@@ -197,7 +290,7 @@ def _started(
             cwd=command.cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             pass_fds=(*descriptors, *command.keep_open),
             start_new_session=True,
             text=True,
@@ -210,7 +303,8 @@ def _started(
         try:
             yield child
         finally:
-            stop(child)
+            if not leaves or child.returncode is None:
+                stop(child)
 
 
 def stop(child: subprocess.Popen[str]) -> None:

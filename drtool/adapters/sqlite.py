@@ -1,15 +1,17 @@
-"""A consistent copy of a SQLite database in use, by SQLite's own online backup."""
+"""SQLite databases in use: a consistent copy by SQLite's own online backup, and a query's answer."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
-from drtool.errors import SourceFailed
+from drtool.errors import DatabaseFailed, DatabaseRefused, SourceFailed
 
 BUSY = 60.0  # seconds to wait for a writer that holds the database
+STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 
 
 class SqliteDatabases:
@@ -47,3 +49,22 @@ def _copy(database: Path, target: Path) -> str:
         if not copy.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             return "it holds no table"
         return str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
+
+
+def answer(database: Path, query: str, limit: float) -> str | None:
+    """The first field of a query's first row, read only; None where there is none.
+
+    Raises ``DatabaseFailed``, or ``DatabaseRefused`` where it may not be read.
+    """
+    if not os.path.isfile(database):
+        raise DatabaseFailed(f"database {database} does not exist")
+    if not os.access(database, os.R_OK):
+        raise DatabaseRefused(f"database {database} cannot be read: permission denied")
+    end = time.monotonic() + limit
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=limit)) as db:
+            db.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+            row = db.execute(query).fetchone()
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise DatabaseFailed(f"database {database}: {error}") from error
+    return None if row is None or row[0] is None else str(row[0])

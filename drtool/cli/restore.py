@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +20,7 @@ from drtool.documents.estate import DatabaseSource, Estate
 from drtool.errors import UsageError
 from drtool.flows.in_place import load_in_place, plan_in_place, restore_in_place
 from drtool.flows.load import load, plan_load
+from drtool.flows.moments import parse_moment
 from drtool.flows.outside import Outside
 from drtool.flows.restore import list_snapshots, plan_restore
 from drtool.flows.restore import restore as bring_back
@@ -145,7 +145,7 @@ def _load_request(asked: Mapping[str, Any], *, over: bool) -> LoadRequest:
     return LoadRequest(
         dataset=asked["dataset"],
         database=asked["into"],
-        at=_moment(asked["at"]) if asked["at"] else None,
+        at=parse_moment(asked["at"]) if asked["at"] else None,
         snapshot=asked["snapshot"],
         copy=asked["copy"],
         over=over,
@@ -165,26 +165,9 @@ def _request(asked: Mapping[str, Any], *, over: bool) -> RestoreRequest:
     return RestoreRequest(
         dataset=asked["dataset"],
         target=asked["target"].absolute(),
-        at=_moment(asked["at"]) if asked["at"] else None,
+        at=parse_moment(asked["at"]) if asked["at"] else None,
         snapshot=asked["snapshot"],
         include=asked["include"],
         copy=asked["copy"],
         over=over,
     )
-
-
-def _moment(text: str) -> datetime:
-    """A day alone means its end, and a minute its last moment, so that what was saved within them fits."""
-    try:
-        moment = datetime.fromisoformat(
-            text.strip().removesuffix(" UTC") + ("Z" if text.strip().endswith(" UTC") else "")
-        )
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no time", hint="write it like 2026-11-20, '2026-11-20 08:00' or '2026-11-20 08:00 UTC'"
-        ) from None
-    if len(text.strip()) == len("2026-11-20"):
-        moment = datetime.combine(moment.date(), time.max)
-    elif not moment.second:
-        moment = moment.replace(second=59, microsecond=999999)
-    return moment.astimezone()

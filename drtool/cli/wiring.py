@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from drtool.adapters import dumper, secrets
+from drtool.adapters import dumper, secrets, sqlite
 from drtool.adapters.block_devices import BlockDevices
 from drtool.adapters.directory import DirectoryCopy
 from drtool.adapters.evidence_store import EvidenceStore
+from drtool.adapters.hosts import Line, Machine, Service, SystemHosts
 from drtool.adapters.mariadb import MariaDB
 from drtool.adapters.memory import keep_little
+from drtool.adapters.messages import Addresses
 from drtool.adapters.postgresql import PostgreSQL
 from drtool.adapters.restic import ResticProgram, find_restic
 from drtool.adapters.s3 import Credentials, Place, S3Copy
@@ -28,8 +30,9 @@ from drtool.adapters.sqlite import SqliteDatabases
 from drtool.adapters.state import FileLocks, StateSpool, SystemClock
 from drtool.cli.settings import Settings
 from drtool.core.media import Medium, declared_medium
+from drtool.core.model import Verdict
 from drtool.core.objects import Inventory
-from drtool.core.ports import Copy, Restic, Source, Union
+from drtool.core.ports import Copy, Hosts, Messages, Probes, Restic, Source, Union
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import (
     DatabaseSource,
@@ -43,6 +46,7 @@ from drtool.documents.estate import (
 )
 from drtool.documents.fields import Endpoint
 from drtool.documents.loader import find_estate, load_estate
+from drtool.documents.register import Host, Register, ServiceCommands, Ssh
 from drtool.errors import DrtoolError, UsageError
 from drtool.flows.outside import Outside
 from drtool.render.show import show_for
@@ -159,6 +163,17 @@ class EstateDatabases(SqliteDatabases):
                 )
         return None
 
+    def answer(self, dataset: str, query: str, limit: float) -> str | None:
+        """The first field that a dataset's database answers within so many seconds, asked by its dump's account."""
+        if dataset not in self._estate.datasets:
+            raise UsageError(f"there is no dataset {dataset}")
+        if server := self.server(dataset):
+            return server.answer(query, limit)
+        source = self._estate.datasets[dataset].source
+        if isinstance(source, SqliteSource):
+            return sqlite.answer(source.path, query, limit)
+        raise UsageError(f"dataset {dataset} is no database")
+
 
 class EstateMedia:
     """See ``core.ports.Media``: declared media first, else as followed to the hardware."""
@@ -268,6 +283,51 @@ def _bucket(location: str, region: str | None, ca: Path | None) -> Place:
     except ValidationError as error:
         raise UsageError(f"{location}: {error.errors()[0]['msg']}") from None
     return Place(endpoint=endpoint, bucket=bucket, prefix=prefix, region=region, ca=ca)
+
+
+def open_hosts(register: Register, state: Path) -> SystemHosts:
+    """The register's machines; a context, at whose end the connections end.
+
+    Their sockets lie in memory where that may be, as a full disk is just when they are needed.
+    """
+    machines = {name: _machine(host) for name, host in register.hosts.items()}
+    return SystemHosts(machines, places=(Path("/run"), Path(tempfile.gettempdir()), state))
+
+
+def _machine(host: Host) -> Machine:
+    services = {name: _service(known) for name, known in host.services.items()}
+    return Machine(line=_line(host.ssh) if host.ssh else None, services=services)
+
+
+def _line(ssh: Ssh) -> Line:
+    return Line(
+        address=ssh.address,
+        port=ssh.port,
+        user=ssh.user,
+        identity=ssh.identity,
+        known_hosts=ssh.known_hosts,
+        timeout=ssh.timeout.total_seconds(),
+    )
+
+
+def _service(known: ServiceCommands) -> Service:
+    said = {action: getattr(known, action) for action in ("start", "stop", "restart", "reload", "status")}
+    return Service(unit=known.unit, commands={action: argv for action, argv in said.items() if argv})
+
+
+def open_probes(
+    estate: Estate, hosts: Hosts, *, copies: Callable[[str | None], tuple[Verdict, str]] | None = None
+) -> Probes:
+    """What observes; ``copies`` judges the copies of a repository, or of all. Without it they are unknown."""
+    from drtool.adapters.probes import Observer  # pages, names and certificates are only loaded where they are asked
+
+    judge = copies or (lambda repository: (Verdict.UNKNOWN, "the copies are not looked at here"))
+    return Observer(hosts, ask=EstateDatabases(estate).answer, copies=judge)
+
+
+def open_messages(estate: Estate) -> Messages:
+    """Who is told."""
+    return Addresses(estate.notify)
 
 
 def _union(

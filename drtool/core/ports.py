@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from drtool.core.media import Medium
 from drtool.core.model import (
@@ -31,6 +31,9 @@ from drtool.core.model import (
 )
 from drtool.core.objects import Inventory
 from drtool.core.observation import Observation, ProgramEnd
+from drtool.core.runbook import Asked, Reply, RunView
+
+_T = TypeVar("_T")
 
 
 class Clock(Protocol):
@@ -487,3 +490,67 @@ class Probes(Protocol):
 class Messages(Protocol):
     def send(self, title: str, text: str) -> tuple[str, ...]:
         """Tell by every address of the estate; the kinds of address (mailto, ntfy) that took it."""
+
+
+class Journal(Protocol):
+    """What is known of one run. One process at a time can write it."""
+
+    run: str
+    folder: Path
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> Event:
+        """It is on disk when this returns; called before the act that it announces. Threads may call it."""
+
+    def events(self) -> tuple[Event, ...]: ...
+
+    def path(self, *parts: str) -> Path:
+        """A place of the run's own, whose folder is there."""
+
+
+class Journals(Protocol):
+    """Where the journals of all runs lie."""
+
+    def runs(self) -> tuple[str, ...]: ...
+
+    def begin(self, run: str) -> AbstractContextManager[Journal]:
+        """A new journal; raises ``FileExistsError`` where there is one."""
+
+    def carry_on(self, run: str) -> AbstractContextManager[Journal]:
+        """Open to go on. What a crash wrote half of is cut off.
+
+        Raises ``Locked`` while another process has it, ``UsageError`` where there is none, ``DrtoolError`` where it
+        was changed.
+        """
+
+    def read(self, run: str) -> tuple[Event, ...]:
+        """What it holds now, also while another process writes it."""
+
+    def approve(self, run: str, step: str, word: Mapping[str, str]) -> None:
+        """Leave the word of a second person (``account``, ``at``, ``reason``) for the process that has the journal."""
+
+    def approvals(self, run: str, step: str) -> tuple[Mapping[str, str], ...]:
+        """The words that were left."""
+
+
+class Console(Protocol):
+    """The person before whom a runbook runs."""
+
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+
+    def output(self, step: str, piece: bytes) -> None:
+        """What the present step prints."""
+
+    def show(self, view: RunView) -> None:
+        """Where the run is now."""
+
+    def ask(self, asked: Asked, *, settled: Callable[[], bool]) -> Reply | None:
+        """What a person says; ``None`` where nobody is there, or once ``settled`` from elsewhere.
+
+        Threads may ask; they are answered one after the other.
+        """
+
+
+class Patience(Protocol):
+    def __call__(self, attempt: Callable[[], _T], good: Callable[[_T], bool], *, more: int, interval: float) -> _T:
+        """The first good result, or that of the last attempt; ``more`` after the first, ``interval`` seconds apart."""

@@ -77,6 +77,7 @@ class Host(Part):
     """A machine that runbooks act on."""
 
     ssh: Annotated[Ssh | None, Field(description="How it is reached; without it, it is this machine")] = None
+    sandbox: Annotated[bool, Field(description="Whether drills may destroy what is on it")] = False
     services: Annotated[Mapping[Text, ServiceCommands], Field(description="Services that need other commands")] = Field(
         default_factory=dict
     )

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from drtool.documents.fields import Day, Duration, Name, Text, Texts, Version
 from drtool.documents.part import Part
-from drtool.documents.runbook import Answer, Objectives, ReleasedDocument
+from drtool.documents.probe import Probe
+from drtool.documents.runbook import Answer, LegalClock, Objectives, ReleasedDocument
 
 
 class Activation(Part):
@@ -118,11 +119,15 @@ class RestartConcept(ReleasedDocument):
     contacts: Annotated[tuple[Name, ...], Field(min_length=1, description="The register's contacts that are needed")]
     bootstrap: Annotated[tuple[BootstrapItem, ...], Field(min_length=1, description="What is needed to begin at all")]
     systems: Annotated[Mapping[Name, RestartSystem], Field(min_length=1, description="The systems")]
+    verify: Annotated[
+        tuple[Probe, ...], Field(description="What shows from outside that all runs again; it stops the RTO's clock")
+    ] = ()
     resources: Annotated[tuple[Resource, ...], Field(min_length=1, description="What can stand in")]
     return_to_normal: Annotated[ReturnToNormal, Field(description="How emergency operation ends")]
     communication: Annotated[Communication, Field(description="Who is told what")]
     exercises: Annotated[Exercises, Field(description="How it is tried")]
     distribution: Annotated[tuple[Holder, ...], Field(description="Who has it on paper")]
+    clocks: Annotated[tuple[LegalClock, ...], Field(description="The duties with a deadline")] = ()
     incident_handling: Annotated[
         Text, Field(description="Where it meets incident handling and the duties to report (Art. 33, NIS2)")
     ]

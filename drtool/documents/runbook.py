@@ -377,6 +377,10 @@ class ReleasedDocument(Part):
         spot = self._tree.spot(steps) if self._tree else Spot(1, 1)
         return Mistake(spot=spot, steps=steps, message=message).described(self._path)
 
+    def lend_text(self, other: ReleasedDocument) -> None:
+        """What was made of this is known by this text."""
+        other._path, other._tree = self._path, self._tree
+
     def read_from(self, path: Path, tree: Tree) -> None:
         """Remember where the text lies, and which it was."""
         self._path, self._tree = path, tree

@@ -32,6 +32,8 @@ from drtool.core.model import (
     Snapshot,
     Status,
 )
+from drtool.core.observation import Diagnosis, Intended
+from drtool.core.runbook import RunView
 
 Document = dict[str, Any]
 
@@ -203,6 +205,50 @@ def plan_document(plan: RestorePlan) -> Document:
         "bytes": plan.bytes,
         "free": plan.free,
     } | ({"changes": asdict(plan.changes)} if plan.changes else {})
+
+
+def run_document(view: RunView) -> Document:
+    return {
+        "run": view.run,
+        "runbook": view.runbook,
+        "mode": view.mode,
+        "state": view.state,
+        "steps": [
+            {
+                "id": step.id,
+                "title": title,
+                "state": progress.state,
+                "started": stamp(progress.began) if progress.began else None,
+                "ended": stamp(progress.ended) if progress.ended else None,
+                "attempts": progress.attempts,
+                **({"reason": progress.reason} if progress.reason else {}),
+            }
+            for step, title, progress in view.steps
+        ],
+        "clocks": {name: stamp(at) for name, at in view.clocks.items()},
+        "duties": [{"duty": duty.text, "until": stamp(until)} for duty, until in view.duties],
+        "rto": {
+            "target": _seconds(view.rto),
+            "measured": _seconds(view.measured.recovery),
+            "waiting": _seconds(view.measured.waiting),
+        },
+    }
+
+
+def intended_document(runbook: str, steps: Sequence[Intended]) -> Document:
+    return {"runbook": runbook, "steps": [asdict(step) for step in steps]}
+
+
+def diagnosis_document(diagnosis: Diagnosis) -> Document:
+    return {
+        "fits": [{"runbook": runbook, "reason": reason} for runbook, reason in diagnosis.fits],
+        "probes": [
+            {"runbook": one.runbook, "probe": one.observation.probe, "verdict": one.observation.verdict,
+             "reason": one.observation.reason, "seconds": round(one.observation.seconds, 3), "fits": one.fits}
+            for one in diagnosis.seen
+        ],
+        "unreadable": list(diagnosis.broken),
+    }  # fmt: skip
 
 
 def verdict_document(verdict: ChainVerdict) -> Document:

@@ -1,0 +1,607 @@
+"""A run of a runbook: what the journal leaves to do is done, until nothing is left or somebody is waited for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from drtool import __version__
+from drtool.core import runbook as core
+from drtool.core.model import Event
+from drtool.core.observation import Observation
+from drtool.core.ports import Journal
+from drtool.core.runbook import (
+    ACTED,
+    ACTING,
+    AMENDED,
+    ANSWERED,
+    APPROVED,
+    ASKED,
+    BEGAN,
+    DONE,
+    ENDED,
+    ESCALATED,
+    PAUSED,
+    RECHECKED,
+    RESUMED,
+    STARTED,
+    UNSETTLED,
+    Answer,
+    Ask,
+    Asked,
+    Begin,
+    Duty,
+    End,
+    Next,
+    Pass,
+    Progress,
+    Question,
+    Recheck,
+    Reply,
+    RunState,
+    RunView,
+    Settle,
+    StepState,
+    TakeBack,
+    Verify,
+    Why,
+    due,
+    measure,
+    next_steps,
+    progress,
+    waiting_state,
+)
+from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
+from drtool.errors import DrtoolError, UsageError
+from drtool.flows.observe import fitting, observe, observe_all
+from drtool.flows.parameters import BUILT_IN, Params, fill, named_in, resolve
+from drtool.flows.perform import Acted, Scene, perform, told, whom
+from drtool.flows.recovery import Recovery
+
+GOOD_ENDS = frozenset({RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS})
+LOOKS = 0.5  # seconds between two looks at whether somebody agreed, or is to be told
+
+
+def ordered(runbook: Runbook) -> tuple[core.Step, ...]:
+    """The steps as the engine sees them; one that names no needs follows the one written before it."""
+    made: list[core.Step] = []
+    for step in runbook.steps:
+        before = (made[-1].id,) if made else ()
+        made.append(
+            core.Step(
+                id=step.id,
+                kind=step.kind,
+                effect=step.effect,
+                needs=before if step.needs is None else step.needs,
+                when={key: value if isinstance(value, tuple) else (value,) for key, value in step.when.items()},
+                checked=step.check is not None,
+                on_failure=step.on_failure,
+                undoable=step.undo is not None,
+                marks=step.marks,
+            )
+        )
+    return tuple(made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What is known when a run starts: since when the trouble is there, and when it was noticed."""
+
+    outage: datetime | None = None
+    detected: datetime | None = None
+    part_of: str = ""  # the run that runs this one
+
+    def clocks(self) -> Mapping[str, str]:
+        known = {"outage": self.outage, "detected": self.detected}
+        return {name: at.isoformat() for name, at in known.items() if at}
+
+
+def start(
+    runbook: Runbook, params: Params, journal: Journal, recovery: Recovery, beginning: Beginning, *, parallel: int = 1
+) -> RunView:
+    """A new run, as far as it gets. Raises ``UsageError`` for a drill that would destroy outside the sandbox."""
+    refuse_in_drill(runbook, params, recovery)
+    _refuse_unknown_names(runbook, params)
+    outside = recovery.outside
+    started = {
+        "runbook": runbook.runbook, "revision": runbook.revision, "digest": runbook.digest, "mode": recovery.mode,
+        "params": dict(params.values), "operator": outside.operator, "host": socket.gethostname(),
+        "drtool": __version__, "clocks": beginning.clocks(), "part_of": beginning.part_of,
+    }  # fmt: skip
+    journal.append(STARTED, started)
+    outside.evidence.append(journal.run, "runbook.started", {key: started[key] for key in _IN_EVIDENCE})
+    return Execution(runbook, params, journal, recovery, parallel=parallel).carry_on()
+
+
+_IN_EVIDENCE = ("runbook", "revision", "digest", "mode", "operator")
+
+
+def resume(runbook: Runbook, journal: Journal, recovery: Recovery, *, amend: str = "", parallel: int = 1) -> RunView:
+    """Go on with a run that was cut off or waits.
+
+    Raises ``UsageError`` where the runbook is not the one that was pinned at the start, unless a reason to ``amend``
+    it is given.
+    """
+    started = progress(journal.events()).started
+    pinned = next((event.body["digest"] for event in reversed(journal.events()) if event.kind == AMENDED),
+                  started["digest"])  # fmt: skip
+    if runbook.digest != pinned:
+        _amend(runbook, journal, recovery, amend)
+    params = Params(
+        values=started["params"],
+        secrets={name: param.secret for name, param in runbook.params.items() if param.secret},
+    )
+    if not progress(journal.events()).ended:
+        journal.append(RESUMED, {"operator": recovery.outside.operator, "host": socket.gethostname()})
+    return Execution(runbook, params, journal, recovery, parallel=parallel).carry_on()
+
+
+def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) -> None:
+    if not reason:
+        raise UsageError(
+            f"runbook {runbook.runbook} was changed since run {journal.run} began",
+            hint=f"compare {runbook.path}; to go on with it as it is now: drtool runbook resume {journal.run}"
+            " --amend REASON",
+        )
+    journal.append(AMENDED, {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator})
+
+
+def refuse_in_drill(runbook: Runbook, params: Params, recovery: Recovery) -> None:
+    """Raises ``UsageError`` naming each destructive step that a drill would run outside of the sandbox."""
+    if recovery.mode != "drill":
+        return
+    outside = [
+        step.id
+        for step in runbook.steps
+        if step.effect == "destructive" and step.drill == "run" and not _in_sandbox(step, params, recovery)
+    ]
+    if outside:
+        raise UsageError(
+            f"a drill would destroy outside of the sandbox: {', '.join(outside)}",
+            hint="give the steps a host that the register marks with `sandbox: true`, or `drill: simulate`",
+        )
+
+
+def _in_sandbox(step: Step, params: Params, recovery: Recovery) -> bool:
+    name = fill(getattr(step, "target", None) or "", params.values)
+    hosts = recovery.register.hosts
+    if name:
+        return name in hosts and hosts[name].sandbox
+    return any(host.sandbox and not host.ssh for host in hosts.values())
+
+
+def _refuse_unknown_names(runbook: Runbook, params: Params) -> None:
+    """Before anything is done, since a name that is missing would stop the run in the middle."""
+    named = {name for step in runbook.steps for name in named_in(step.model_dump(exclude={"when"}))}
+    if unknown := sorted(named - params.values.keys() - set(BUILT_IN)):
+        raise UsageError(f"runbook {runbook.runbook} names what is no parameter: {', '.join(unknown)}",
+                         hint=f"drtool runbook lint {runbook.runbook}")  # fmt: skip
+
+
+class Execution:
+    """One run, from where its journal stands."""
+
+    def __init__(
+        self, runbook: Runbook, params: Params, journal: Journal, recovery: Recovery, *, parallel: int = 1
+    ) -> None:
+        self._runbook, self._params, self._journal, self._recovery = runbook, params, journal, recovery
+        self._parallel = parallel
+        self._steps = ordered(runbook)
+        self._documents: Mapping[str, Step] = {step.id: step for step in runbook.steps}
+        outside = recovery.outside
+        self._values: Mapping[str, Answer] = {
+            **params.values,
+            "run": journal.run,
+            "site": recovery.estate.site,
+            "runbook": runbook.runbook,
+            "evidence": str(journal.path("kept", "-").parent),
+        }
+        self._clock = outside.clock
+
+    # What is done next
+
+    def carry_on(self) -> RunView:
+        """Until it ends, or waits for somebody who is not there."""
+        with self._watched():
+            state = self._one_by_one() if self._parallel == 1 else self._side_by_side()
+        return self.view(state)
+
+    def _one_by_one(self) -> RunState:
+        while True:
+            following = next_steps(self._steps, self._so_far())[0]
+            if isinstance(following, End):
+                return self._end(following.state)
+            if waiting := self._take(following):
+                return self._pause(waiting)
+
+    def _side_by_side(self) -> RunState:
+        """Independent steps at once; what waits for a person keeps only what needs it."""
+        busy: dict[Future[RunState | None], str] = {}
+        waiting: dict[str, RunState] = {}
+        pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="step")
+        try:
+            while True:
+                taken = frozenset(busy.values()) | frozenset(waiting)
+                following = next_steps(self._steps, self._so_far(), taken)
+                if following and isinstance(following[0], End):
+                    return self._end(following[0].state)
+                for one in following[: self._parallel - len(busy)]:
+                    assert not isinstance(one, End)  # it is alone
+                    busy[pool.submit(self._take, one)] = one.step
+                if not busy:
+                    return self._pause(next(iter(waiting.values())))
+                for ended in wait(busy, return_when=FIRST_COMPLETED).done:
+                    step, state = busy.pop(ended), ended.result()
+                    if state:
+                        waiting[step] = state
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for what goes on
+
+    def _take(self, following: Next) -> RunState | None:
+        """Do one thing; what it waits for, where it waits."""
+        self._show()
+        match following:
+            case Recheck(name):
+                self._recheck(self._documents[name])
+            case Settle(name):
+                self._settle(self._documents[name])
+            case Begin(name):
+                return self._begin(self._documents[name])
+            case Verify(name):
+                self._verify(self._documents[name])
+            case Pass(name):
+                self._done(name, StepState.NOT_REACHED)
+            case Ask(name, why):
+                return self._ask(self._documents[name], why)
+            case TakeBack(name):
+                return self._take_back(self._documents[name])
+        return None
+
+    def _recheck(self, step: Step) -> None:
+        seen = observe_all(step.verify, self._values, self._recovery)
+        bad = _first_bad(seen)
+        self._journal.append(RECHECKED, {"step": step.id, "good": not bad, "reason": bad})
+        if bad:
+            self._tell(f"{step.id} was done, but: {bad}")
+
+    def _settle(self, step: Step) -> None:
+        assert step.check is not None  # only such are settled
+        seen = observe(step.check, self._values, self._recovery)
+        if fitting(seen):
+            self._done(step.id, StepState.SATISFIED, seen.reason)
+        else:
+            self._journal.append(UNSETTLED, {"step": step.id, "reason": seen.reason})
+
+    def _begin(self, step: Step) -> RunState | None:
+        self._journal.append(BEGAN, {"step": step.id})
+        if self._recovery.mode == "drill" and step.drill in ("simulate", "skip"):
+            self._done(step.id, StepState.SKIPPED, "a drill leaves it out")
+            return None
+        if step.check and fitting(seen := observe(step.check, self._values, self._recovery)):
+            self._done(step.id, StepState.SATISFIED, seen.reason)
+            return None
+        retry = step.retry if step.effect in ("read", "idempotent") else None
+        acted = self._recovery.again(
+            lambda: self._attempt(step),
+            lambda acted: acted.good or acted.waiting is not None,
+            more=retry.max if retry else 0,
+            interval=retry.interval.total_seconds() if retry else 0,
+        )
+        if acted.waiting:
+            return acted.waiting
+        if acted.good:
+            self._verify(step, exceptions=acted.exceptions)
+        else:
+            self._done(step.id, StepState.TIMED_OUT if acted.overdue else StepState.FAILED, acted.reason)
+        return None
+
+    def _attempt(self, step: Step) -> Acted:
+        scene = self._scene(step)
+        try:
+            what = told(step, self._values)
+        except UsageError as error:
+            return Acted(good=False, reason=error.message)
+        self._journal.append(ACTING, {"step": step.id, "what": what})
+        acted = perform(step, scene)
+        if not acted.waiting:
+            self._journal.append(ACTED, {"step": step.id, "good": acted.good, "reason": acted.reason, **acted.facts})
+        return acted
+
+    def _verify(self, step: Step, *, exceptions: bool = False) -> None:
+        try:
+            seen = observe_all(step.verify, self._values, self._recovery)
+            bad = _first_bad(seen)
+        except UsageError as error:
+            bad = error.message
+        if bad:
+            self._done(step.id, StepState.FAILED, f"not as it should be: {bad}")
+        else:
+            self._done(step.id, StepState.OK, exceptions=exceptions)
+
+    def _done(self, name: str, state: StepState, reason: str = "", *, exceptions: bool = False) -> None:
+        body: dict[str, Any] = {"step": name, "state": state, "reason": reason}
+        if exceptions:
+            body["exceptions"] = True
+        marks = self._documents[name].marks
+        if marks and state in (StepState.OK, StepState.SATISFIED):
+            body["marks"] = marks
+        self._journal.append(DONE, body)
+        if reason and state is not StepState.NOT_REACHED:
+            self._tell(f"{name}: {state.replace('_', ' ')}: {reason}")
+
+    def _take_back(self, step: Step) -> RunState | None:
+        assert step.undo is not None  # only such are taken back
+        if step.undo.manual:
+            asked = self._asked(step, Why.MANUAL, lines=(step.undo.manual,), choices=("done",))
+            if not self._recovery.console.ask(asked, settled=lambda: False):
+                return RunState.WAITING_MANUAL
+        else:
+            assert step.undo.argv is not None  # one of the two
+            scene = self._scene(step)
+            argv = scene.fill(step.undo.argv)
+            self._journal.append(ACTING, {"step": step.id, "undo": list(argv)})
+            end = self._recovery.hosts.run(
+                scene.fill(getattr(step, "target", None) or ""),
+                argv,
+                limit=step.timeout.total_seconds(),
+                take=lambda piece: self._recovery.console.output(step.id, piece),
+            )
+            if not end.good:
+                self._tell(f"{step.id}: taking it back ended with {end.code}")
+        self._done(step.id, StepState.UNDONE)
+        return None
+
+    # What a person says
+
+    def _ask(self, step: Step, why: Why) -> RunState | None:
+        if self._recovery.mode == "drill" and step.drill == "skip" and why in (Why.MANUAL, Why.DECIDE):
+            self._done(step.id, StepState.SKIPPED, "a drill leaves it out")
+            return None
+        if why is Why.MANUAL and step.check and fitting(seen := observe(step.check, self._values, self._recovery)):
+            self._done(step.id, StepState.SATISFIED, seen.reason)
+            return None
+        self._journal.append(ASKED, {"step": step.id, "why": why})
+        if why is Why.APPROVE and isinstance(step, ApproveStep):
+            return self._ask_to_agree(step)
+        reply = self._recovery.console.ask(self._question(step, why), settled=lambda: False)
+        if reply is None:
+            return waiting_state(why)
+        self._answered(step, reply)
+        return None
+
+    def _question(self, step: Step, why: Why) -> Asked:
+        if why is Why.FAILED:
+            undo = ("undo",) if any(one.undoable for one in self._steps) else ()
+            lines: tuple[str, ...] = (self._so_far().of(step.id).reason,)
+            return self._asked(step, why, lines=lines, choices=("retry", "skip", *undo, "abort"))
+        if why is Why.IN_DOUBT:
+            lines = ("it had begun when the run was cut off: it may be done, or not, or half",)
+            return self._asked(step, why, lines=lines, choices=("again", "done", "skip", "abort"))
+        assert isinstance(step, ManualStep | DecideStep)  # nothing else asks
+        scene = self._scene(step)
+        questions = {
+            key: Question(type=one.type, text=scene.fill(one.text), values=one.values or ())
+            for key, one in step.ask.items()
+        }
+        lines = scene.fill(step.checklist) if isinstance(step, ManualStep) else ()
+        return self._asked(step, why, lines=lines, questions=questions, choices=("done", "skip", "abort"))
+
+    def _asked(self, step: Step, why: Why, **more: Any) -> Asked:
+        scene = self._scene(step)
+        return Asked(run=self._journal.run, step=step.id, why=why, title=scene.fill(step.title), **more)
+
+    def _answered(self, step: Step, reply: Reply) -> None:
+        answers = reply.answers
+        emits = step.emit if isinstance(step, DecideStep) else ()
+        events = [
+            one.event
+            for one in emits
+            if core.fits({key: value if isinstance(value, tuple) else (value,) for key, value in one.when.items()},
+                         answers)
+        ]  # fmt: skip
+        self._journal.append(
+            ANSWERED,
+            {"step": step.id, "choice": reply.choice, "answers": dict(answers), "reason": reply.reason,
+             "by": self._recovery.outside.operator, "events": events},
+        )  # fmt: skip
+        for event in events:
+            for duty in self._duties():
+                if duty.start == event:
+                    self._tell(f"{duty.text}: within {duty.after}")
+
+    def _ask_to_agree(self, step: ApproveStep) -> RunState | None:
+        """Somebody else agrees in a process of his own; here one can only break the glass, or give up."""
+
+        def settled() -> bool:
+            self._take_approvals(step)
+            return len(self._so_far().of(step.id).approvals) >= step.min
+
+        if not settled():
+            people = tuple(line for line in whom(self._recovery, step.by))
+            lines = (*self._scene(step).fill(step.show), *(f"by {one}" for one in people),
+                     f"each in a login of their own: drtool runbook approve {self._journal.run} {step.id}")  # fmt: skip
+            choices = (*(("break-glass",) if step.break_glass else ()), "abort")
+            reply = self._recovery.console.ask(self._asked(step, Why.APPROVE, lines=lines, choices=choices),
+                                               settled=settled)  # fmt: skip
+            if reply and reply.choice == "break-glass":
+                self._journal.append(core.HAPPENED, {"event": f"break-glass.{step.id}", "reason": reply.reason,
+                                                     "by": self._recovery.outside.operator})  # fmt: skip
+            if reply:
+                self._answered(step, Reply(choice="done" if reply.choice == "break-glass" else reply.choice,
+                                           reason=reply.reason))  # fmt: skip
+                return None
+            if not settled():
+                return RunState.WAITING_APPROVAL
+        self._answered(step, Reply(choice="done"))
+        return None
+
+    def _take_approvals(self, step: ApproveStep) -> None:
+        """Record the words that count: of people with the role, each once, none of whom carries out this run."""
+        known = self._so_far().of(step.id).approvals
+        operators = operators_of(self._journal.events())
+        for word in self._recovery.journals.approvals(self._journal.run, step.id):
+            with suppress(UsageError):  # it was told to whoever gave the word
+                person = approver(self._recovery, step, word["account"], operators)
+                if person not in known:
+                    self._journal.append(APPROVED, {"step": step.id, "person": person, **word})
+                    known = (*known, person)
+
+    # What goes on beside the steps
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """While steps go on, whoever must be told that it takes long is told."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(LOOKS):
+                with suppress(DrtoolError):
+                    self._escalate()
+                self._show()
+
+        watcher = threading.Thread(target=look, daemon=True, name="escalation")
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join(5)
+
+    def _escalate(self) -> None:
+        so_far, now = self._so_far(), self._clock.now()
+        for duty, at in due(self._escalations(so_far), so_far):
+            if at <= now and duty.id not in so_far.escalated:
+                self._journal.append(ESCALATED, {"escalation": duty.id, "to": duty.text})
+                title = f"{self._recovery.estate.site}: {self._runbook.title}"
+                self._recovery.messages.send(title, f"run {self._journal.run} takes long: {duty.id}")
+                for line in whom(self._recovery, duty.text):
+                    self._tell(f"it takes long; tell {line}")
+
+    def _escalations(self, so_far: Progress) -> Iterator[Duty]:
+        """Those of the runbook until the service is back, and those of a step that waits for somebody's word."""
+        began = "outage" if "outage" in so_far.clocks else "started"
+        for number, one in enumerate(self._runbook.escalation, 1):
+            if one.unless not in so_far.clocks:
+                yield Duty(id=f"escalation-{number}", after=one.after, start=began, text=one.to)
+        for step in self._runbook.steps:
+            asked = so_far.of(step.id).asked
+            if asked and isinstance(step, ApproveStep):
+                after = asked + step.timeout - so_far.clocks[began]
+                yield Duty(id=f"{step.id}-waits", after=after, start=began, text=step.escalate_to or step.by)
+
+    def _duties(self) -> tuple[Duty, ...]:
+        return tuple(
+            Duty(id=one.id, after=one.deadline, start=one.start, text=one.duty) for one in self._runbook.clocks
+        )
+
+    def view(self, state: RunState) -> RunView:
+        """How it stands now."""
+        return view_of(self._runbook, self._journal.run, self._so_far(), state, self._clock.now())
+
+    def _other(self, step: RunbookStep) -> Acted:
+        """Another runbook to its end, as a run of its own; one that was cut off goes on."""
+        recovery, runbook = self._recovery, self._recovery.runbook(step.runbook)
+        prefix = f"{self._journal.run}.{step.id}"
+        for number in range(1, 1000):
+            run = f"{prefix}.{number}"
+            if run not in recovery.journals.runs():
+                params = resolve(runbook, self._scene(step).fill(step.params), recovery.register, recovery.estate)
+                outage = self._so_far().clocks.get("outage")
+                with recovery.journals.begin(run) as journal:
+                    beginning = Beginning(outage=outage, part_of=self._journal.run)
+                    return _as_act(start(runbook, params, journal, recovery, beginning))
+            if (ended := progress(recovery.journals.read(run)).ended) in GOOD_ENDS:
+                return Acted(good=True, exceptions=ended is RunState.COMPLETED_WITH_EXCEPTIONS)
+            if not ended:
+                with recovery.journals.carry_on(run) as journal:
+                    return _as_act(resume(runbook, journal, recovery))
+        raise UsageError(f"step {step.id} was tried a thousand times")
+
+    def _scene(self, step: Step) -> Scene:
+        return Scene(
+            recovery=self._recovery,
+            journal=self._journal,
+            params=self._params,
+            values=self._values,
+            attempt=max(1, self._so_far().of(step.id).attempts),
+            other=self._other,
+        )
+
+    def _so_far(self) -> Progress:
+        return progress(self._journal.events())
+
+    def _end(self, state: RunState) -> RunState:
+        if not self._so_far().ended:
+            ended = self._journal.append(ENDED, {"state": state})
+            self._recovery.outside.evidence.append(
+                self._journal.run, "runbook.ended",
+                {"runbook": self._runbook.runbook, "state": state, "events": ended.seq, "head": ended.hash},
+            )  # fmt: skip
+        return state
+
+    def _pause(self, state: RunState) -> RunState:
+        self._journal.append(PAUSED, {"state": state})
+        return state
+
+    def _show(self) -> None:
+        self._recovery.console.show(self.view(RunState.RUNNING))
+
+    def _tell(self, text: str) -> None:
+        self._recovery.console.tell(text)
+
+
+def approver(recovery: Recovery, step: ApproveStep, account: str, operators: frozenset[str]) -> str:
+    """The person behind a login. Raises ``UsageError`` where that person may not agree to the step."""
+    register = recovery.register
+    person = next((name for name, one in register.people.items() if account in one.accounts), None)
+    role = register.roles.get(step.by)
+    if person is None:
+        raise UsageError(f"the register knows nobody with the account {account}", hint="people.NAME.accounts")
+    if role is None or person not in (role.person, role.deputy):
+        raise UsageError(f"{register.people[person].name} does not have the role {step.by}")
+    own = [name for name, one in register.people.items() if operators.intersection(one.accounts)]
+    if step.four_eyes and (account in operators or person in own):
+        raise UsageError(f"{register.people[person].name} carries out this run, and cannot agree to it")
+    return person
+
+
+def operators_of(journal: Iterable[Event]) -> frozenset[str]:
+    """Who carried out a run so far."""
+    return frozenset(event.body["operator"] for event in journal if event.kind in (STARTED, RESUMED))
+
+
+def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: datetime) -> RunView:
+    """A run as it is shown."""
+    duties = [Duty(id=one.id, after=one.deadline, start=one.start, text=one.duty) for one in runbook.clocks]
+    titles = {step.id: step.title for step in runbook.steps}
+    return RunView(
+        run=run,
+        runbook=runbook.runbook,
+        title=runbook.title,
+        mode=so_far.started.get("mode", "real"),
+        state=so_far.ended or state,
+        steps=tuple((step, titles[step.id], so_far.of(step.id)) for step in ordered(runbook)),
+        clocks=so_far.clocks,
+        rto=runbook.objectives.rto,
+        measured=measure(so_far, now),
+        duties=due(duties, so_far),
+        at=now,
+    )
+
+
+def _as_act(view: RunView) -> Acted:
+    if view.state in GOOD_ENDS:
+        return Acted(good=True, exceptions=view.state is RunState.COMPLETED_WITH_EXCEPTIONS, facts={"run": view.run})
+    if view.state in (RunState.FAILED, RunState.ABORTED):
+        return Acted(good=False, reason=f"run {view.run} {view.state}", facts={"run": view.run})
+    return Acted(good=False, waiting=view.state)
+
+
+def _first_bad(seen: Sequence[Observation]) -> str:
+    return next((f"{one.probe}: {one.reason}" for one in seen if not fitting(one)), "")
