@@ -266,7 +266,9 @@ class ConceptOnPaper:
     roles: tuple[RoleOnPaper, ...]
     contacts: tuple[ContactOnPaper, ...]
     bootstrap: tuple[BootstrapOnPaper, ...]
+    deadlines: tuple[Deadline, ...]
     tiers: tuple[tuple[SystemOnPaper, ...], ...]
+    verify: tuple[Look, ...]
     resources: tuple[ResourceOnPaper, ...]
     normal: Texts
     normal_declared_by: str

@@ -52,6 +52,7 @@ from drtool.documents.runbook import (
     WaitStep,
 )
 from drtool.flows.order import needs_of, planned_time, steps_of, systems_of
+from drtool.flows.restart import as_runbook
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{6,64}")
 
@@ -74,10 +75,7 @@ def lay_out_runbook(
         immediate=paper.fill_all(runbook.immediate or ()),
         roles=_roles(told, register),
         contacts=_contacts(told, register),
-        deadlines=tuple(
-            booklet.Deadline(duty=paper.fill(clock.duty), start=clock.start, within=clock.deadline)
-            for clock in runbook.clocks
-        ),
+        deadlines=paper.deadlines(),
         params=tuple(paper.params()),
         detect_all=bool(runbook.detect and runbook.detect.all),
         detect=paper.looks(runbook.detect.probes if runbook.detect else ()),
@@ -96,6 +94,7 @@ def lay_out_concept(
 ) -> booklet.ConceptOnPaper:
     """The restart concept as it is printed; ``runbooks`` gives the titles of those that it names."""
     exercises = concept.exercises
+    paper = _Paper(runbook=as_runbook(concept, "en"), register=register, site=site, runbooks=runbooks or {})
     told = (*concept.roles, *concept.activation.declared_by, concept.return_to_normal.approval, *concept.contacts)
     return booklet.ConceptOnPaper(
         head=_head(concept, concept.restart_concept, register, site),
@@ -121,7 +120,9 @@ def lay_out_concept(
             booklet.BootstrapOnPaper(item=one.item, where=one.where, checked=one.checked, sealed=one.sealed)
             for one in concept.bootstrap
         ),
+        deadlines=paper.deadlines(),
         tiers=_tiers(concept, register, runbooks or {}),
+        verify=paper.looks(concept.verify),
         resources=tuple(
             booklet.ResourceOnPaper(item=one.item, where=one.where, serves=one.serves, ready=one.ready)
             for one in concept.resources
@@ -301,6 +302,13 @@ class _Paper:
         for name, param in self.runbook.params.items():
             value = _whereabouts(param.secret) if param.secret else self.value(name)
             yield booklet.ParamOnPaper(name=name, text=param.text or "", value=value)
+
+    def deadlines(self) -> tuple[booklet.Deadline, ...]:
+        """The duties with a deadline."""
+        return tuple(
+            booklet.Deadline(duty=self.fill(clock.duty), start=clock.start, within=clock.deadline)
+            for clock in self.runbook.clocks
+        )
 
     # Order
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from itertools import pairwise
 
+from drtool.core.placeholders import ALWAYS, names_in
 from drtool.core.plan import critical_path, cycles
 from drtool.core.rules import in_words
 from drtool.documents.part import nearest, quoted
@@ -23,7 +24,9 @@ from drtool.flows.lint_released import (
     unknown,
     warning,
 )
+from drtool.flows.lint_runbook import Book, probe_flaws, strings
 from drtool.flows.order import systems_of
+from drtool.flows.restart import EVENT, as_runbook
 
 QUARTER = timedelta(days=92)
 _BACKUP = re.compile(r"backup|back up|sicherung", re.IGNORECASE)
@@ -166,6 +169,28 @@ def _distribution(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
         yield error(("distribution",), message)
 
 
+def _proof(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
+    """What is looked at in the end; a concept has no parameters of its own."""
+    if not concept.verify:
+        yield warning((), "nothing shows from outside that all runs again; add probes at 'verify'")
+    book = Book(runbook=as_runbook(concept, "en"), around=around)
+    for place, probe in enumerate(concept.verify):
+        yield from probe_flaws(probe, ("verify", place), book)
+    given = {name: system.params for name, system in concept.systems.items()}
+    for steps, text in (*strings(concept.verify, ("verify",)), *strings(given, ("systems",))):
+        for name in names_in(text):
+            if name not in ALWAYS:
+                where = steps if steps[0] == "verify" else (*steps[:2], "params", *steps[2:])
+                yield error(where, f"a restart concept has no parameter {quoted(name)}; write the value itself")
+
+
+def _clocks(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
+    for place, clock in enumerate(concept.clocks):
+        if clock.start != EVENT:
+            message = f"nothing in a restart starts {quoted(clock.start)}; only {EVENT} is asked for"
+            yield error(("clocks", place, "start"), message)
+
+
 # Systems
 
 
@@ -241,6 +266,8 @@ _OF_ALL: tuple[Callable[[RestartConcept, Around], Iterator[Flaw]], ...] = (
     _normal,
     _exercises,
     _distribution,
+    _proof,
+    _clocks,
 )
 _OF_EACH: tuple[Callable[[RestartConcept, Around, RestartSystem, Steps], Iterator[Flaw]], ...] = (
     _of_system,

@@ -208,7 +208,7 @@ def _clocks(book: Book) -> Iterator[Flaw]:
 
 def _parameters(book: Book) -> Iterator[Flaw]:
     runbook, used = book.runbook, set()
-    for steps, text in _strings(runbook, ()):
+    for steps, text in strings(runbook, ()):
         if single_brace(text):
             yield error(steps, "a brace that names no parameter; write {{ or }} where a brace is meant")
         for name in names_in(text):
@@ -234,20 +234,20 @@ def _reference(name: str, steps: Steps, book: Book) -> Iterator[Flaw]:
         yield error(steps, f"'{name}' is a secret and cannot stand in a text; hand it over by the step's 'secrets'")
 
 
-def _strings(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
+def strings(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
     """Every text below a place in which parameters count, with its own place."""
     if isinstance(value, str):
         yield steps, value
     elif isinstance(value, Part):
         for name, field in type(value).model_fields.items():
             if (steps, name) not in (((), "params"), ((), "basis")):
-                yield from _strings(getattr(value, name), (*steps, field.alias or name))
+                yield from strings(getattr(value, name), (*steps, field.alias or name))
     elif isinstance(value, tuple):
         for place, item in enumerate(value):
-            yield from _strings(item, (*steps, place))
+            yield from strings(item, (*steps, place))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _strings(item, (*steps, key))
+            yield from strings(item, (*steps, key))
 
 
 # Each step
@@ -305,17 +305,18 @@ def _answers(question: Question) -> str:
 def _hosts(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
     yield from _host(getattr(step, "target", None), (*at, "target"), book)
     for steps, probe in _probes(step, at):
-        yield from _probe_names(probe, steps, book)
+        yield from probe_flaws(probe, steps, book)
 
 
 def _detect(book: Book) -> Iterator[Flaw]:
     detect = book.runbook.detect
     key = "any" if detect and detect.any else "all"
     for place, probe in enumerate(detect.probes if detect else ()):
-        yield from _probe_names(probe, ("detect", key, place), book)
+        yield from probe_flaws(probe, ("detect", key, place), book)
 
 
-def _probe_names(probe: Probe, at: Steps, book: Book) -> Iterator[Flaw]:
+def probe_flaws(probe: Probe, at: Steps, book: Book) -> Iterator[Flaw]:
+    """Names in a probe that nothing knows."""
     yield from _host(getattr(probe, "target", None), (*at, "target"), book)
     if isinstance(probe, SqlProbe):
         yield from _dataset(probe.dataset, (*at, "dataset"), book)
@@ -382,7 +383,7 @@ def _others(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
         other = around.runbooks[name]
         yield from given_flaws(other, step.params, (*at, "params"), around)
         for param in missing_params(other, step.params, around):
-            yield warning(at, f"the run would stop and ask for '{param}' of '{name}'; give it at 'params'")
+            yield error(at, f"nothing gives '{param}' of the runbook '{name}' a value; give it at 'params'")
 
 
 def _acting(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
@@ -441,6 +442,10 @@ def _approvals(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
 
 def _enough_eyes(book: Book, step: ApproveStep, at: Steps) -> Iterator[Flaw]:
     approvers = _people_of(step.by, book)
+    people = book.around.register.people
+    if sum(bool(people[one].accounts) for one in approvers) < min(step.min, len(approvers)):
+        message = f"drtool knows too few with the role '{step.by}' by their login; add their 'accounts' in the register"
+        yield error((*at, "by"), message)
     runners = _people_of(book.runbook.executor, book) if step.four_eyes else frozenset()
     alone = sorted(one for one in runners if len(approvers - {one}) < step.min)
     if len(approvers) < step.min:

@@ -226,6 +226,8 @@ def test_the_concept_has_its_order_and_all_that_stands_around_it(site: Path) -> 
         "Bestellung per Telefon",
         "Katalog ohne Kasse",
         "host = db1",
+        "Alles läuft wieder, wenn curl -si https://shop.example/health",
+        "Art. 33 Meldung an die Aufsicht 72 h",
         "1 h 50 min",
         "management: Cora Clever / Anna Amsel",
         "Ersatzserver",
