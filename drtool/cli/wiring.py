@@ -32,7 +32,7 @@ from drtool.cli.settings import Settings
 from drtool.core.media import Medium, declared_medium
 from drtool.core.model import Verdict
 from drtool.core.objects import Inventory
-from drtool.core.ports import Copy, Hosts, Messages, Probes, Restic, Source, Union
+from drtool.core.ports import Copy, Hosts, Messages, Probes, Restic, Show, Source, Union
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import (
     DatabaseSource,
@@ -65,7 +65,7 @@ def open_evidence(settings: Settings, estate: Estate) -> EvidenceStore:
 
 @contextmanager
 def open_outside(
-    settings: Settings, estate: Estate, *, patient: bool = False, reads: bool = False
+    settings: Settings, estate: Estate, *, patient: bool = False, reads: bool = False, show: Show | None = None
 ) -> Iterator[Outside]:
     """Everything that flows may touch. With ``patient``, outages are waited for as long as the estate says.
 
@@ -73,7 +73,7 @@ def open_outside(
     in an incident it often cannot, and nothing needed for a restore lies only there.
     """
     keep_little()
-    show = show_for(quiet=settings.quiet)
+    show = show or show_for(quiet=settings.quiet)
     with ExitStack() as stack:
         stack.callback(show.close)
         state = state_folder(settings, estate.site)
@@ -101,8 +101,13 @@ def open_outside(
             restic=_restics(estate, program, state, locks, scan=show.watched),
             union=_union,
             show=show,
-            operator=os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name,
+            operator=operator(),
         )
+
+
+def operator() -> str:
+    """The login name of who acts."""
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
 
 
 def _opened(state: Path) -> EvidenceStore:
@@ -243,7 +248,7 @@ def _restics(
         secret = estate.repositories[repository].password
         return ResticProgram(
             program.result(),
-            password=lambda: _password(secret),
+            password=lambda: secret_of(secret),
             site=estate.site,
             state=state,
             keep_open=locks.descriptors,
@@ -338,7 +343,7 @@ def _union(
     return serve_union(copies, present, config_sha256)
 
 
-def _password(secret: Secret) -> bytes:
+def secret_of(secret: Secret) -> bytes:
     if secret.file:
         return secrets.from_file(secret.file)
     if secret.command:

@@ -18,6 +18,7 @@ from drtool.core.model import (
     Protection,
     Snapshot,
     Status,
+    Verdict,
 )
 from drtool.core.objects import Plan, agreeing, key_of_snapshot, plan_replication, total
 from drtool.core.ports import Copy
@@ -59,6 +60,27 @@ def assess(estate: Estate, outside: Outside) -> Status:
     )
     findings = tuple(finding for policy in estate.policies_loaded for finding in judge(policy, facts, now))
     return Status(site=estate.site, at=now, facts=facts, findings=findings)
+
+
+def judge_copies(estate: Estate, outside: Outside, repository: str | None) -> tuple[Verdict, str]:
+    """Whether the copies of a repository, or of all, are whole, and hold each dataset within its objective; and why."""
+    if repository and repository not in estate.repositories:
+        return Verdict.UNKNOWN, f"there is no repository {repository}"
+    facts = assess(estate, outside).facts
+    copies = [one for one in facts.copies if repository in (None, one.repository)]
+    datasets = [one for one in facts.datasets if repository in (None, one.repository)]
+    unwell = [f"copy {one.copy} of {one.repository} is {one.state}" for one in copies if one.state in _UNWELL]
+    stale = [f"copy {held.copy} has no fresh snapshot of {one.dataset}"
+             for one in datasets for held in one.holdings if not held.fresh]  # fmt: skip
+    unknown = [
+        f"copy {one.copy} of {one.repository} did not answer" for one in copies if one.state is CopyState.UNKNOWN
+    ]
+    if bad := unwell or (stale if not unknown else []):
+        return Verdict.FAIL, "; ".join(bad)
+    return (Verdict.UNKNOWN, "; ".join(unknown)) if unknown else (Verdict.PASS, f"{len(copies)} copies are whole")
+
+
+_UNWELL = (CopyState.ABSENT, CopyState.DAMAGED, CopyState.BEHIND)
 
 
 def list_copies(estate: Estate, outside: Outside) -> tuple[CopyStatus, ...]:

@@ -57,6 +57,7 @@ from drtool.core.runbook import (
     progress,
     waiting_state,
 )
+from drtool.documents.register import Register
 from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
 from drtool.errors import DrtoolError, UsageError
 from drtool.flows.observe import fitting, observe, observe_all
@@ -447,7 +448,7 @@ class Execution:
         operators = operators_of(self._journal.events())
         for word in self._recovery.journals.approvals(self._journal.run, step.id):
             with suppress(UsageError):  # it was told to whoever gave the word
-                person = approver(self._recovery, step, word["account"], operators)
+                person = approver(self._recovery.register, step, word["account"], operators)
                 if person not in known:
                     self._journal.append(APPROVED, {"step": step.id, "person": person, **word})
                     known = (*known, person)
@@ -556,9 +557,8 @@ class Execution:
         self._recovery.console.tell(text)
 
 
-def approver(recovery: Recovery, step: ApproveStep, account: str, operators: frozenset[str]) -> str:
+def approver(register: Register, step: ApproveStep, account: str, operators: frozenset[str]) -> str:
     """The person behind a login. Raises ``UsageError`` where that person may not agree to the step."""
-    register = recovery.register
     person = next((name for name, one in register.people.items() if account in one.accounts), None)
     role = register.roles.get(step.by)
     if person is None:

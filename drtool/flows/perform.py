@@ -24,6 +24,7 @@ from drtool.documents.runbook import (
     HoldStep,
     NotifyStep,
     ProbeStep,
+    Question,
     RestoreStep,
     RunbookStep,
     ScriptStep,
@@ -89,7 +90,7 @@ def told(step: Step, values: Mapping[str, Answer]) -> Mapping[str, Any]:
 
     Secrets are no parameters of texts, so none can be in it.
     """
-    own = {key: getattr(step, key) for key in type(step).model_fields if key not in _COMMON}
+    own = {key: getattr(step, key) for key in type(step).model_fields if key not in _COMMON | {"emit"}}
     plain = {key: _plain(value) for key, value in own.items() if value not in (None, (), {}, "", False)}
     filled: Mapping[str, Any] = fill(plain, values)
     return filled
@@ -101,6 +102,10 @@ def _plain(value: Any) -> Any:
         return tuple(_plain(one) for one in value)
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, Question):
+        return value.text
     return str(value) if isinstance(value, Path) else getattr(value, "probe", value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drtool.core.ports import Console, Hosts, Journals, Messages, Patience, Probes
 from drtool.documents.estate import Estate, Secret
@@ -33,6 +33,9 @@ class Recovery:
     secret: Callable[[Secret], bytes]
     mode: str = "real"
     own: threading.Lock = field(default_factory=threading.Lock)
+
+    def in_mode(self, mode: str) -> Recovery:
+        return replace(self, mode=mode)
 
     def runbook(self, name: str) -> Runbook:
         """A runbook by its id. Raises ``DocumentInvalid`` where it has mistakes, ``UsageError`` where there is none."""

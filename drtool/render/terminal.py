@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from rich import markup
 from rich.console import Console
@@ -37,6 +39,7 @@ from drtool.core.model import (
     Status,
     Verdict,
 )
+from drtool.core.observation import Diagnosis, Intended
 from drtool.core.ports import Progress as Facts
 from drtool.render.show import printable
 
@@ -396,6 +399,61 @@ def show_initialised(done: Sequence[Initialised]) -> None:
     for one in done:
         if one.reason:
             console.print(f"{escape(one.reason)}\n  hint: {escape(one.hint)}", highlight=False)
+
+
+def show_runbooks(rows: Sequence[Mapping[str, Any]]) -> None:
+    table = _table("runbook", "version", "owner", "review due", "problems", "title")
+    for row in rows:
+        problems = str(len(row["problems"])) if row["problems"] else ""
+        cells = (row["id"], row["version"], row["owner"], row["review_due"], problems, row["title"])
+        table.add_row(*(escape(str(cell or "")) for cell in cells))
+    _console().print(table)
+
+
+def show_problems(rows: Sequence[Mapping[str, str]]) -> None:
+    for row in rows:
+        colour = "red" if row["severity"] == "error" else "yellow"
+        _console().print(f"[{colour}]{row['severity']}[/] {escape(row['where'])}: {escape(row['message'])}",
+                         soft_wrap=True)  # fmt: skip
+    if not rows:
+        say("nothing is wrong")
+
+
+def show_intended(title: str, steps: Sequence[Intended]) -> None:
+    """What a run would do; with probes that were looked at, what they say now."""
+    console = _console()
+    console.print(f"[bold]{escape(title)}[/]")
+    for number, step in enumerate(steps, 1):
+        state = " [green](is so already)[/]" if step.already else ""
+        after = f" after {', '.join(step.needs)}" if step.needs else ""
+        console.print(f"{number:3}. [bold]{escape(step.id)}[/] {escape(step.title)}{state}")
+        what = ", ".join(f"{key} {_spoken(value)}" for key, value in step.what.items())
+        console.print(f"     {step.kind}, {step.effect}{escape(after)}: {escape(what)}", soft_wrap=True)
+        for seen in step.seen:
+            console.print(f"     {_coloured(seen.verdict)} {escape(seen.probe)}: {escape(seen.reason)}", soft_wrap=True)
+
+
+def _spoken(value: object) -> str:
+    """A value of a step in a line; arguments as one would type them."""
+    if isinstance(value, tuple):
+        return shlex.join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_spoken(one)}" for key, one in value.items())
+    return str(value)
+
+
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    console = _console()
+    for runbook, reason in diagnosis.fits:
+        console.print(f"[bold red]{escape(runbook)}[/] fits: {escape(reason)}", soft_wrap=True)
+        console.print(f"     drtool runbook run {escape(runbook)}")
+    unknown = [one for one in diagnosis.seen if one.observation.verdict is Verdict.UNKNOWN]
+    for one in unknown:
+        console.print(f"[yellow]unknown[/] {escape(one.runbook)}: {escape(one.observation.reason)}", soft_wrap=True)
+    for name in diagnosis.broken:
+        console.print(f"[yellow]unreadable[/] {escape(name)}: drtool runbook lint {escape(name)}")
+    if not diagnosis.fits:
+        console.print(f"no runbook fits; {len(diagnosis.seen) - len(unknown)} probes looked")
 
 
 def show_events(events: Sequence[Event]) -> None:

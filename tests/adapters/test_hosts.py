@@ -23,7 +23,23 @@ from tests.ssh import Sshd, key, public
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0
-ODD = ["", " ", "it's", 'say "no"', "$(id)", "`id`", "a\nb", "tab\there", "Grüße", "-x", "*", "\\", "; exit 3", "a=b", "~"]
+ODD = [
+    "",
+    " ",  # one for each sign that a shell obeys
+    "it's",
+    'say "no"',
+    "$(id)",
+    "`id`",
+    "a\nb",
+    "tab\there",
+    "Grüße",
+    "-x",
+    "*",
+    "\\",
+    "; exit 3",
+    "a=b",
+    "~",
+]
 
 
 @pytest.fixture(scope="module")

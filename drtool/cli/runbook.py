@@ -1,0 +1,304 @@
+"""``drtool runbook``: list, show, lint, plan, run, resume, approve, print."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+
+from drtool.cli.answer import answer
+from drtool.cli.console import Said
+from drtool.cli.recovery import journals_of, open_recovery, read_procedures, read_register
+from drtool.cli.settings import Settings, command
+from drtool.cli.wiring import open_estate, operator
+from drtool.core.runbook import RunState, RunView, progress
+from drtool.documents.loader import Procedure
+from drtool.documents.restart_concept import RestartConcept
+from drtool.documents.runbook import ApproveStep, Runbook
+from drtool.errors import DocumentInvalid, UsageError
+from drtool.flows.execute import Beginning, approver, operators_of, resume, start, view_of
+from drtool.flows.intend import intend
+from drtool.flows.lint import lint as find_problems
+from drtool.flows.moments import parse_moment
+from drtool.flows.parameters import resolve
+from drtool.flows.recovery import Recovery
+from drtool.flows.restart import PARALLEL, as_runbook
+from drtool.render import machine
+
+EXIT = {
+    RunState.COMPLETED: 0, RunState.COMPLETED_WITH_EXCEPTIONS: 3, RunState.FAILED: 1, RunState.ABORTED: 1,
+}  # fmt: skip
+MISSED = 21
+WAITING = 3
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@click.group(epilog="Example: drtool runbook run nwb-03-disk-full")
+def runbook() -> None:
+    """Follow a runbook step by step, and keep the record of it."""
+
+
+def said_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What may be said beforehand instead of being typed."""
+    for option in (
+        click.option("--reason", default="", help="Why, for skip, abort, undo and break-glass."),
+        click.option(
+            "--choose", "choices", multiple=True, metavar="STEP=WORD",
+            help="The answer to a step that asks: retry, again, done, skip, undo, abort, break-glass.",
+        ),
+        click.option("--answer", "answers", multiple=True, metavar="KEY=VALUE", help="The answer to a question."),
+        click.option("--yes", is_flag=True, help="Work by hand counts as done; never agrees for a second person."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def beginning_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Since when the trouble is there."""
+    for option in (
+        click.option("--outage", metavar="TIME", help="When the outage began; without it when the run begins."),
+        click.option("--detected", metavar="TIME", help="When it was noticed."),
+        click.option("--drill", is_flag=True, help="Practise: nothing is destroyed outside of the sandbox."),
+    ):
+        function = option(function)
+    return function
+
+
+@command("drtool runbook list", name="list")
+def list_all(settings: Settings) -> int:
+    """Show the runbooks, with what is wrong with them."""
+    estate = open_estate(settings)
+    procedures = read_procedures(estate)
+    problems = find_problems(procedures, read_register(estate), estate, date.today())
+    rows = [_row(one, [problem.message for problem in problems if problem.procedure == one.id]) for one in procedures]
+    answer(settings, lambda: {"runbooks": rows}, lambda words: words.show_runbooks(rows), good=False)
+    return 0
+
+
+def _row(one: Procedure, problems: list[str]) -> dict[str, Any]:
+    document = one.document
+    return {
+        "id": one.id,
+        "title": document.title if document else "",
+        "version": document.revision if document else None,
+        "owner": document.owner if document else None,
+        "review_due": document.review_due.isoformat() if document else None,
+        "kind": "restart_concept" if isinstance(document, RestartConcept) else "runbook",
+        "problems": problems or list(one.problems),
+    }
+
+
+@command("drtool runbook show nwb-03-disk-full")
+@click.argument("name", metavar="RUNBOOK|RUN")
+def show(settings: Settings, name: str) -> int:
+    """Show a runbook's steps, or how a run of one stands."""
+    estate = open_estate(settings)
+    journals = journals_of(settings, estate)
+    if name in journals.runs():
+        view = _view(settings, name)
+        return _answered(settings, view)
+    return _planned(settings, name, (), look=False)
+
+
+def _view(settings: Settings, run: str) -> RunView:
+    estate = open_estate(settings)
+    so_far = progress(journals_of(settings, estate).read(run))
+    document = _document(read_procedures(estate), so_far.started["runbook"])
+    book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
+    return view_of(book, run, so_far, RunState.RUNNING, datetime.now(UTC))
+
+
+def _document(procedures: Iterable[Procedure], name: str) -> Runbook | RestartConcept:
+    found = next((one for one in procedures if one.id == name), None)
+    if found is None:
+        raise UsageError(f"there is no runbook {name}", hint="drtool runbook list")
+    if found.document is None:
+        raise DocumentInvalid(found.problems, hint=f"correct {found.path}")
+    return found.document
+
+
+@command("drtool runbook lint")
+@click.argument("names", nargs=-1, metavar="[RUNBOOK]...")
+def lint(settings: Settings, names: tuple[str, ...]) -> int:
+    """Find what is wrong with runbooks and the restart concept before they are needed.
+
+    Ends with 20 where something is wrong, with 0 where there are only warnings.
+    """
+    estate = open_estate(settings)
+    found = find_problems(read_procedures(estate), read_register(estate), estate, date.today())
+    chosen = [one for one in found if not names or one.procedure in names]
+    rows = [
+        {"runbook": one.procedure, "where": one.where, "message": one.message, "severity": one.severity}
+        for one in chosen
+    ]
+    bad = any(one.severity == "error" for one in chosen)
+    answer(settings, lambda: {"problems": rows}, lambda words: words.show_problems(rows), good=not rows)
+    return DocumentInvalid.code if bad else 0
+
+
+@command("drtool runbook plan nwb-07-database-broken --param snapshot=latest")
+@click.argument("name", metavar="RUNBOOK")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the runbook.")
+def plan(settings: Settings, name: str, params: tuple[str, ...]) -> int:
+    """Show what a run would do, with its parameters put in; nothing is looked at or done."""
+    return _planned(settings, name, params, look=False)
+
+
+def _planned(settings: Settings, name: str, params: tuple[str, ...], *, look: bool) -> int:
+    with open_recovery(settings, Said(), acts=False) as recovery:
+        book = _chosen(recovery, name)
+        given = resolve(book, pairs(params), recovery.register, recovery.estate)
+        steps = intend(book, given, recovery, look=look)
+    answer(
+        settings,
+        lambda: machine.intended_document(book.runbook, steps),
+        lambda words: words.show_intended(book.title, steps),
+        good=False,
+    )
+    return 0
+
+
+def _chosen(recovery: Recovery, name: str) -> Runbook:
+    document = _document(recovery.procedures, name)
+    return as_runbook(document, recovery.estate.locale) if isinstance(document, RestartConcept) else document
+
+
+@command("drtool runbook run nwb-01-service-down --outage '2026-11-24 03:10'")
+@click.argument("name", metavar="RUNBOOK")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the runbook.")
+@click.option("--dry-run", is_flag=True, help="Only look: run the probes, and show what would be done.")
+@beginning_options
+@said_options
+def run(settings: Settings, name: str, params: tuple[str, ...], dry_run: bool, **asked: Any) -> int:
+    """Follow a runbook: each step is checked, done, verified, and written down before and after.
+
+    A step that fails pauses the run and asks. Where nobody can be asked, the run waits: go on by `drtool runbook
+    resume`. Ends with 0 when completed, 3 with exceptions or while it waits, 1 when failed or aborted, 21 when the RTO
+    was missed.
+    """
+    if dry_run:
+        return _planned(settings, name, params, look=True)
+    return carry_out(settings, lambda recovery: _chosen(recovery, name), pairs(params), asked)
+
+
+def carry_out(
+    settings: Settings,
+    choose: Callable[[Recovery], Runbook],
+    given: Mapping[str, str],
+    asked: Mapping[str, Any],
+    *,
+    parallel: int = 1,
+) -> int:
+    """Start a run, show it, and return the exit code."""
+    with open_recovery(settings, _said(asked), mode="drill" if asked["drill"] else "real") as recovery:
+        book = choose(recovery)
+        params = resolve(book, given, recovery.register, recovery.estate)
+        beginning = Beginning(outage=_when(asked["outage"]), detected=_when(asked["detected"]))
+        with recovery.journals.begin(_new_run()) as journal:
+            recovery.console.tell(f"run {journal.run}; if it is cut off: drtool runbook resume {journal.run}")
+            view = start(book, params, journal, recovery, beginning, parallel=_parallel(book, recovery, parallel))
+    return _answered(settings, view)
+
+
+def _parallel(book: Runbook, recovery: Recovery, otherwise: int) -> int:
+    concept = any(isinstance(one.document, RestartConcept) and one.id == book.runbook for one in recovery.procedures)
+    return PARALLEL if concept else otherwise
+
+
+def _new_run() -> str:
+    """Readable on paper and over the phone, and never twice."""
+    return f"{datetime.now():%Y%m%d-%H%M}-{secrets.token_hex(2)}"
+
+
+@command("drtool runbook resume 20261124-0310-9f3a --choose restart-php=retry")
+@click.argument("name", metavar="RUN")
+@click.option("--amend", default="", metavar="REASON", help="Go on with a runbook that was changed meanwhile.")
+@said_options
+def resume_run(settings: Settings, name: str, amend: str, **asked: Any) -> int:
+    """Go on with a run that was cut off, or that waits for an answer.
+
+    What is done is not done again. A step that had begun is in doubt: its check decides, else you are asked.
+    """
+    with open_recovery(settings, _said(asked)) as recovery, recovery.journals.carry_on(name) as journal:
+        started = progress(journal.events()).started
+        if not started:
+            raise UsageError(f"run {name} never began", hint="start a new one: drtool runbook run RUNBOOK")
+        if started.get("part_of"):
+            raise UsageError(f"run {name} is part of another", hint=f"drtool runbook resume {started['part_of']}")
+        book = _chosen(recovery, started["runbook"])
+        with_mode = recovery.in_mode(started["mode"])
+        view = resume(book, journal, with_mode, amend=amend, parallel=_parallel(book, recovery, 1))
+    return _answered(settings, view)
+
+
+@command("drtool runbook approve 20261124-0310-9f3a restore-approve")
+@click.argument("name", metavar="RUN")
+@click.argument("step")
+@click.option("--reason", default="", help="What you looked at before you agreed.")
+def approve(settings: Settings, name: str, step: str, reason: str) -> int:
+    """Agree to a step of a run that somebody else carries out. Your login says who you are."""
+    estate = open_estate(settings)
+    journals = journals_of(settings, estate)
+    journal = journals.read(name)
+    document = _document(read_procedures(estate), progress(journal).started["runbook"])
+    book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
+    asking = next((one for one in book.steps if one.id == step and isinstance(one, ApproveStep)), None)
+    if not isinstance(asking, ApproveStep):
+        raise UsageError(f"run {name} has no step {step} that asks for agreement", hint=f"drtool runbook show {name}")
+    account = operator()
+    person = approver(read_register(estate), asking, account, operators_of(journal))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    journals.approve(name, step, {"account": account, "at": at, "reason": reason})
+    answer(
+        settings,
+        lambda: {"run": name, "step": step, "person": person, "at": at},
+        lambda words: words.say(f"{person} agrees to {step} of run {name}"),
+    )
+    return 0
+
+
+def _said(asked: Mapping[str, Any]) -> Said:
+    return Said(
+        answers=pairs(asked["answers"]), choices=pairs(asked["choices"]), reason=asked["reason"], yes=asked["yes"]
+    )
+
+
+def pairs(written: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE, taken apart at the first sign. Raises ``UsageError``."""
+    found = {}
+    for one in written:
+        name, sign, value = one.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{one!r} is not of the form NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def _when(text: str | None) -> datetime | None:
+    moment = parse_moment(text).astimezone(UTC) if text else None
+    if moment and moment > datetime.now(UTC):
+        raise UsageError(f"{text} is still to come")
+    return moment
+
+
+def _answered(settings: Settings, view: RunView) -> int:
+    from drtool.render import incident
+
+    code = EXIT.get(view.state, WAITING)
+    missed = view.measured.recovery is not None and view.measured.recovery > view.rto
+    code = MISSED if code == 0 and missed else code
+    answer(settings, lambda: machine.run_document(view), lambda words: incident.show_run(view), good=code == 0)
+    return code
+
+
+runbook.add_command(list_all)
+runbook.add_command(show)
+runbook.add_command(lint)
+runbook.add_command(plan)
+runbook.add_command(run)
+runbook.add_command(resume_run, "resume")
+runbook.add_command(approve)
