@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from itertools import pairwise
 
-from drtool.core.plan import Graph, Task, critical_path, cycles
+from drtool.core.placeholders import ALWAYS, names_in
+from drtool.core.plan import critical_path, cycles
 from drtool.core.rules import in_words
 from drtool.documents.part import nearest, quoted
 from drtool.documents.restart_concept import RestartConcept, RestartSystem
@@ -23,6 +24,9 @@ from drtool.flows.lint_released import (
     unknown,
     warning,
 )
+from drtool.flows.lint_runbook import Book, probe_flaws, strings
+from drtool.flows.order import systems_of
+from drtool.flows.restart import EVENT, as_runbook
 
 QUARTER = timedelta(days=92)
 _BACKUP = re.compile(r"backup|back up|sicherung", re.IGNORECASE)
@@ -40,11 +44,6 @@ def concept_flaws(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
     for name, system in concept.systems.items():
         for check_system in _OF_EACH:
             yield from check_system(concept, around, system, ("systems", name))
-
-
-def graph_of(concept: RestartConcept) -> Graph:
-    """The order of the systems."""
-    return {name: Task(needs=system.depends, planned=system.planned) for name, system in concept.systems.items()}
 
 
 # People
@@ -170,11 +169,33 @@ def _distribution(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
         yield error(("distribution",), message)
 
 
+def _proof(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
+    """What is looked at in the end; a concept has no parameters of its own."""
+    if not concept.verify:
+        yield warning((), "nothing shows from outside that all runs again; add probes at 'verify'")
+    book = Book(runbook=as_runbook(concept, "en"), around=around)
+    for place, probe in enumerate(concept.verify):
+        yield from probe_flaws(probe, ("verify", place), book)
+    given = {name: system.params for name, system in concept.systems.items()}
+    for steps, text in (*strings(concept.verify, ("verify",)), *strings(given, ("systems",))):
+        for name in names_in(text):
+            if name not in ALWAYS:
+                where = steps if steps[0] == "verify" else (*steps[:2], "params", *steps[2:])
+                yield error(where, f"a restart concept has no parameter {quoted(name)}; write the value itself")
+
+
+def _clocks(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
+    for place, clock in enumerate(concept.clocks):
+        if clock.start != EVENT:
+            message = f"nothing in a restart starts {quoted(clock.start)}; only {EVENT} is asked for"
+            yield error(("clocks", place, "start"), message)
+
+
 # Systems
 
 
 def _rings(concept: RestartConcept, around: Around) -> Iterator[Flaw]:
-    for ring in cycles(graph_of(concept)):
+    for ring in cycles(systems_of(concept)):
         message = f"systems wait for one another: {' -> '.join((*ring, ring[0]))}; take one out of 'depends'"
         yield error(("systems", ring[0], "depends"), message)
 
@@ -215,7 +236,7 @@ def _objectives(concept: RestartConcept, around: Around, system: RestartSystem, 
         yield error((*at, "objectives", "rto"), message)
     if objectives.rpo is None and system.datasets:
         yield error((*at, "objectives"), "it carries data, but nothing says how much may be lost; add 'rpo'")
-    path = critical_path(graph_of(concept), str(at[-1]))
+    path = critical_path(systems_of(concept), str(at[-1]))
     if path.length > rto:
         parts = ", ".join(f"{name} {in_words(concept.systems[name].planned)}" for name in path.names)
         message = f"it runs again after {in_words(path.length)} at best, later than its rto of {in_words(rto)}: {parts}"
@@ -245,6 +266,8 @@ _OF_ALL: tuple[Callable[[RestartConcept, Around], Iterator[Flaw]], ...] = (
     _normal,
     _exercises,
     _distribution,
+    _proof,
+    _clocks,
 )
 _OF_EACH: tuple[Callable[[RestartConcept, Around, RestartSystem, Steps], Iterator[Flaw]], ...] = (
     _of_system,

@@ -107,7 +107,7 @@ def value_here(name: str, runbook: Runbook, around: Around) -> str | None:
     if name in around.register.values:
         return around.register.values[name]
     param = runbook.params.get(name)
-    return None if param is None or param.default is None else str(param.default)
+    return None if param is None or param.default is None else _spoken(param.default)
 
 
 def given_flaws(runbook: Runbook, given: Mapping[str, Answer], steps: Steps, around: Around) -> Iterator[Flaw]:
@@ -129,7 +129,7 @@ def missing_params(runbook: Runbook, given: Mapping[str, Answer], around: Around
 
 def value_flaws(name: str, param: Param, value: Answer, steps: Steps, around: Around) -> Iterator[Flaw]:
     """A value that is not what its parameter must be."""
-    text = str(value)
+    text = _spoken(value)
     if any(names_in(text)):
         return
     match param.type:
@@ -139,11 +139,21 @@ def value_flaws(name: str, param: Param, value: Answer, steps: Steps, around: Ar
             yield from unknown("dataset", text, around.estate.datasets, "the estate", steps)
         case "choice" if text not in (param.values or ()):
             yield error(steps, f"{quoted(text)} is none of {', '.join(param.values or ())}, which '{name}' must be")
-        case "bool" if text.lower() not in ("true", "false"):
-            yield error(steps, f"'{name}' must be true or false")
-        case "number" if not re.fullmatch(r"-?[0-9]+", text):
-            yield error(steps, f"'{name}' must be a whole number")
         case "secret":
             yield error(steps, f"'{name}' is a secret; say in the runbook where it is to be had, and give no value")
+    if param.type in _FORMS and not re.fullmatch(_FORMS[param.type][0], text):
+        yield error(steps, f"'{name}' must be {_FORMS[param.type][1]}")
     if param.pattern and not re.fullmatch(param.pattern, text):
         yield error(steps, f"{quoted(text)} does not match the pattern of '{name}'; correct one of the two")
+
+
+def _spoken(value: Answer) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "bool": (r"true|false", "true or false"),
+    "number": (r"-?[0-9]+", "a whole number"),
+    "path": (r"(?s)/.*", "an absolute path"),
+    "name": (r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "made of letters, digits, . - and _"),
+}

@@ -6,14 +6,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from drtool.core.placeholders import ALWAYS, names_in, single_brace
-from drtool.core.plan import Graph, Task, before, critical_path, cycles
+from drtool.core.plan import Graph, before, critical_path, cycles
 from drtool.core.plan import Path as Chain
 from drtool.core.rules import in_words
 from drtool.documents.part import Part, nearest, quoted
@@ -52,6 +51,7 @@ from drtool.flows.lint_released import (
     value_here,
     warning,
 )
+from drtool.flows.order import planned_time, steps_of
 
 _ACTS = (ExecStep, ScriptStep, ServiceStep)
 _BY_PEOPLE = ("manual", "decide", "approve", "notify", "wait", "runbook")
@@ -75,37 +75,12 @@ class Book:
     @cached_property
     def graph(self) -> Graph:
         """The order of all steps."""
-        return self.graph_of({})
-
-    def graph_of(self, skipped: Mapping[str, bool]) -> Graph:
-        """The order, where steps that the answers lead past take no time."""
-        return {
-            step.id: Task(needs=self.needs(place), planned=timedelta() if skipped.get(step.id) else planned_time(step))
-            for place, step in enumerate(self.runbook.steps)
-        }
-
-    def needs(self, place: int) -> tuple[str, ...]:
-        """What a step waits for: what it says, else the step written before it."""
-        return needs_of(self.runbook, place)
+        return steps_of(self.runbook)
 
     def before(self, step: Step) -> tuple[Step, ...]:
         """All that is done before a step, in the order written."""
         names = before(self.graph, step.id)
         return tuple(one for one in self.runbook.steps if one.id in names)
-
-
-def needs_of(runbook: Runbook, place: int) -> tuple[str, ...]:
-    """What a step waits for: what it says, else the step written before it."""
-    needs = runbook.steps[place].needs
-    if needs is not None:
-        return needs
-    return (runbook.steps[place - 1].id,) if place else ()
-
-
-def planned_time(step: Step) -> timedelta:
-    """How long a step is planned to take; without a plan as long as it may."""
-    waits = step.duration if isinstance(step, WaitStep) else None
-    return step.planned or waits or step.timeout
 
 
 def runbook_flaws(runbook: Runbook, around: Around) -> Iterator[Flaw]:
@@ -189,10 +164,10 @@ def _longest(book: Book) -> Chain:
         return Chain()
     paths = []
     for answers in _cases(book):
-        skipped = {step.id: not _fits(step.when, answers) for step in book.runbook.steps}
-        if not skipped[goal.id]:
-            path = critical_path(book.graph_of(skipped), goal.id)
-            taken = tuple(name for name in path.names if not skipped[name])
+        skipped = {step.id for step in book.runbook.steps if not _fits(step.when, answers)}
+        if goal.id not in skipped:
+            path = critical_path(steps_of(book.runbook, skipped), goal.id)
+            taken = tuple(name for name in path.names if name not in skipped)
             paths.append(Chain(names=taken, length=path.length))
     return max(paths, key=lambda path: path.length, default=Chain())
 
@@ -233,7 +208,7 @@ def _clocks(book: Book) -> Iterator[Flaw]:
 
 def _parameters(book: Book) -> Iterator[Flaw]:
     runbook, used = book.runbook, set()
-    for steps, text in _strings(runbook, ()):
+    for steps, text in strings(runbook, ()):
         if single_brace(text):
             yield error(steps, "a brace that names no parameter; write {{ or }} where a brace is meant")
         for name in names_in(text):
@@ -259,20 +234,20 @@ def _reference(name: str, steps: Steps, book: Book) -> Iterator[Flaw]:
         yield error(steps, f"'{name}' is a secret and cannot stand in a text; hand it over by the step's 'secrets'")
 
 
-def _strings(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
+def strings(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
     """Every text below a place in which parameters count, with its own place."""
     if isinstance(value, str):
         yield steps, value
     elif isinstance(value, Part):
         for name, field in type(value).model_fields.items():
             if (steps, name) not in (((), "params"), ((), "basis")):
-                yield from _strings(getattr(value, name), (*steps, field.alias or name))
+                yield from strings(getattr(value, name), (*steps, field.alias or name))
     elif isinstance(value, tuple):
         for place, item in enumerate(value):
-            yield from _strings(item, (*steps, place))
+            yield from strings(item, (*steps, place))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _strings(item, (*steps, key))
+            yield from strings(item, (*steps, key))
 
 
 # Each step
@@ -330,17 +305,18 @@ def _answers(question: Question) -> str:
 def _hosts(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
     yield from _host(getattr(step, "target", None), (*at, "target"), book)
     for steps, probe in _probes(step, at):
-        yield from _probe_names(probe, steps, book)
+        yield from probe_flaws(probe, steps, book)
 
 
 def _detect(book: Book) -> Iterator[Flaw]:
     detect = book.runbook.detect
     key = "any" if detect and detect.any else "all"
     for place, probe in enumerate(detect.probes if detect else ()):
-        yield from _probe_names(probe, ("detect", key, place), book)
+        yield from probe_flaws(probe, ("detect", key, place), book)
 
 
-def _probe_names(probe: Probe, at: Steps, book: Book) -> Iterator[Flaw]:
+def probe_flaws(probe: Probe, at: Steps, book: Book) -> Iterator[Flaw]:
+    """Names in a probe that nothing knows."""
     yield from _host(getattr(probe, "target", None), (*at, "target"), book)
     if isinstance(probe, SqlProbe):
         yield from _dataset(probe.dataset, (*at, "dataset"), book)
@@ -407,7 +383,7 @@ def _others(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
         other = around.runbooks[name]
         yield from given_flaws(other, step.params, (*at, "params"), around)
         for param in missing_params(other, step.params, around):
-            yield warning(at, f"the run would stop and ask for '{param}' of '{name}'; give it at 'params'")
+            yield error(at, f"nothing gives '{param}' of the runbook '{name}' a value; give it at 'params'")
 
 
 def _acting(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
@@ -466,6 +442,10 @@ def _approvals(book: Book, step: Step, at: Steps) -> Iterator[Flaw]:
 
 def _enough_eyes(book: Book, step: ApproveStep, at: Steps) -> Iterator[Flaw]:
     approvers = _people_of(step.by, book)
+    people = book.around.register.people
+    if sum(bool(people[one].accounts) for one in approvers) < min(step.min, len(approvers)):
+        message = f"drtool knows too few with the role '{step.by}' by their login; add their 'accounts' in the register"
+        yield error((*at, "by"), message)
     runners = _people_of(book.runbook.executor, book) if step.four_eyes else frozenset()
     alone = sorted(one for one in runners if len(approvers - {one}) < step.min)
     if len(approvers) < step.min:

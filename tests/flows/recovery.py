@@ -27,9 +27,11 @@ REGISTER = """\
 version: 1
 register: Beispiel-Hosting GmbH
 people:
-  anna: {name: Anna Amsel, phones: ["+49 911 1001", "+49 170 1001"], out_of_band: "Threema AAAA1001"}
-  bert: {name: Bert Buche, phones: ["+49 911 1002", "+49 170 1002"], out_of_band: "Threema BBBB1002"}
-  cora: {name: Cora Clever, phones: ["+49 911 1003", "+49 170 1003"]}
+  anna: {name: Anna Amsel, phones: ["+49 911 1001", "+49 170 1001"], out_of_band: "Threema AAAA1001", accounts: [anna]}
+  bert: {name: Bert Buche, phones: ["+49 911 1002", "+49 170 1002"], out_of_band: "Threema BBBB1002", accounts: [bert]}
+  cora: {name: Cora Clever, phones: ["+49 911 1003", "+49 170 1003"], accounts: [cora]}
+  dora: {name: Dora Dachs, phones: ["+49 911 1004", "+49 170 1004"]}
+  emil: {name: Emil Erle, phones: ["+49 911 1005", "+49 170 1005"]}
 roles:
   admin: {person: anna, deputy: bert}
   management: {person: cora, deputy: anna}
@@ -270,6 +272,11 @@ systems:
     manual: Telefon
     runbook: database
     datasets: [shop-files]
+verify:
+  - {probe: http, url: "https://shop.example/health"}
+  - {probe: service, service: mariadb, target: db1}
+clocks:
+  - {id: art-33, start: breach.aware, deadline: 72h, duty: Art. 33 Meldung an die Aufsicht}
 resources:
   - {item: Ersatzserver, where: Lager, serves: [net, db], ready: true}
   - {item: Konto beim Zweitanbieter, where: Zweitanbieter, serves: [shop]}

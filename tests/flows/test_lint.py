@@ -316,9 +316,8 @@ RUNBOOK = [
         "missing parameter of another runbook",
         "    params: {host: db1}\n",
         "",
-        "the run would stop and ask for 'host' of 'service'; give it at 'params'",
+        "nothing gives 'host' of the runbook 'service' a value; give it at 'params'",
         "- id: rebuild",
-        WARNING,
     ),
     of_runbook(
         "once without check",
@@ -830,6 +829,100 @@ CONCEPT = [
         "revision 5 is not approved",
         "version: 1",
         WARNING,
+    ),
+]
+
+
+LOOK = "  - {{id: look, title: Ansehen, expect: 1m, {}}}\n  - id: tell"
+RUNBOOK += [
+    of_runbook(
+        "unknown host of what is observed",
+        "  - id: tell",
+        LOOK.format("kind: probe, do: [{probe: file, path: /srv, target: web2}]"),
+        "there is no host 'web2'",
+        "- {id: look",
+    ),
+    of_runbook(
+        "unknown host of what is waited for",
+        "  - id: tell",
+        LOOK.format("kind: wait, until: {probe: file, path: /srv, target: web2}"),
+        "there is no host 'web2'",
+        "- {id: look",
+    ),
+    of_runbook(
+        "unknown parameter in the environment",
+        "    title: Shop öffnen\n",
+        '    title: Shop öffnen\n    env: {SHOP: "{shop}"}\n',
+        "there is no parameter 'shop'",
+        "env: {SHOP",
+    ),
+    Defect(
+        "value for a secret",
+        "register.yaml",
+        "  web-root: /var/www/shop\n",
+        "  web-root: /var/www/shop\n  root-pw: hunter2\n",
+        "'root-pw' is a secret; say in the runbook where it is to be had",
+        "root-pw: {type",
+        told_of="runbooks/database.yaml",
+    ),
+]
+
+CONCEPT += [
+    of_concept(
+        "nothing shows that all runs",
+        'verify:\n  - {probe: http, url: "https://shop.example/health"}\n'
+        "  - {probe: service, service: mariadb, target: db1}\n",
+        "",
+        "nothing shows from outside that all runs again",
+        "version: 1",
+        WARNING,
+    ),
+    of_concept("unknown host in the end", "target: db1}", "target: db9}", "no host 'db9'", "- {probe: service"),
+    of_concept(
+        "parameter in the end",
+        "https://shop.example/health",
+        "https://{shop}/health",
+        "a restart concept has no parameter 'shop'; write the value itself",
+        "- {probe: http",
+    ),
+    of_concept(
+        "parameter for a runbook",
+        "params: {host: db1}",
+        'params: {host: "{db}"}',
+        "a restart concept has no parameter 'db'",
+        "params: {host",
+    ),
+    of_concept(
+        "clock that no restart starts",
+        "start: breach.aware",
+        "start: breach.known",
+        "nothing in a restart starts 'breach.known'; only breach.aware is asked for",
+        "- {id: art-33",
+    ),
+]
+RUNBOOK += [
+    Defect(
+        "approvers without a login",
+        "register.yaml",
+        "management: {person: cora, deputy: anna}\n",
+        "management: {person: dora, deputy: emil}\n",
+        "drtool knows too few with the role 'management' by their login; add their 'accounts' in the register",
+        "by: management",
+        told_of="runbooks/database.yaml",
+    ),
+    of_runbook(
+        "value that is no path",
+        "web-root: {type: path}",
+        "web-root: {type: path}\n  spare: {type: path, default: srv}",
+        "'spare' must be an absolute path",
+        "spare:",
+    ),
+    of_runbook(
+        "value that is no name",
+        "web-root: {type: path}",
+        "web-root: {type: path}\n  spare: {type: name, default: a b}",
+        "'spare' must be made of letters, digits, . - and _",
+        "spare:",
     ),
 ]
 
