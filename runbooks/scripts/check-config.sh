@@ -3,6 +3,7 @@
 #
 #   check-config.sh nginx|apache EINSTELLUNGEN
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 2 ] || { echo "Aufruf: check-config.sh nginx|apache EINSTELLUNGEN" >&2; exit 2; }
 kind=$1 file=$2

@@ -7,6 +7,7 @@
 #   PFAD    der Pfad, um den es geht, z. B. /var/www/shop/bilder
 #   LISTE   Datei für das Ergebnis
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 umask 077
 
 [ "$#" -eq 3 ] || { echo "Aufruf: compare-trees.sh ORDNER PFAD LISTE" >&2; exit 2; }

@@ -8,6 +8,7 @@
 #
 # Wiederholbar: was schon gesperrt ist, bleibt es. Zum Aufheben die Datei leeren und den Webserver neu laden.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 6 ] || { echo "Aufruf: deny-addresses.sh PROTOKOLL ZEILEN GRENZE AUSNAHMEN SPERRDATEI nginx|apache" >&2; exit 2; }
 log=$1 lines=$2 limit=$3 except=",$4," file=$5 kind=$6

@@ -11,6 +11,7 @@
 #
 # Wiederholbar. Braucht selbst keinen freien Platz (deshalb keine Here-Dokumente und keine temporären Dateien).
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 4 ] || { echo "Aufruf: free-room.sh PFAD PROTOKOLLE TAGE DATENBANK" >&2; exit 2; }
 volume=$1 logs=$2 days=$3 database=${4%/}

@@ -12,6 +12,7 @@
 #
 # Die Datenbank muss stehen. Ein Abbruch mittendrin lässt das Alte liegen; beim nächsten Mal geht es weiter.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 umask 077
 
 [ "$#" -eq 6 ] || { echo "Aufruf: fresh-datadir.sh ART DATENVERZEICHNIS BENUTZER EINSTELLUNGEN KONTEN VERMERK" >&2; exit 2; }

@@ -12,6 +12,7 @@
 # Wiederholbar: was schon richtig liegt, bleibt. Geprüft werden Laufzeit, Name und ob der Schlüssel passt; nginx -t prüft
 # das Letzte nicht. Eigentümer und Rechte der bisherigen Dateien bleiben.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 umask 077
 
 [ "$#" -eq 5 ] || { echo "Aufruf: install-certificate.sh QUELLE ZERTIFIKAT SCHLÜSSEL NAME TAGE" >&2; exit 2; }

@@ -5,6 +5,7 @@
 #
 # Die Liste entsteht auf dem alten Server mit: apt-mark showmanual > LISTE. Wiederholbar. Ohne Liste geschieht nichts.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 1 ] || { echo "Aufruf: install-packages.sh LISTE" >&2; exit 2; }
 list=$1

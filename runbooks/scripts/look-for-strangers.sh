@@ -8,6 +8,7 @@
 #   TAGE     was in so vielen Tagen geändert wurde, wird aufgelistet
 #   ABLAGE   Ordner für die Listen
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 umask 077
 
 [ "$#" -eq 4 ] || { echo "Aufruf: look-for-strangers.sh WEBROOT UPLOADS TAGE ABLAGE" >&2; exit 2; }

@@ -5,6 +5,7 @@
 #
 # Wiederholbar; es geht nichts verloren, angehaltene Mails bleiben liegen. Ohne Mailserver geschieht nichts.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 1 ] || { echo "Aufruf: mail-queue.sh show|hold|release" >&2; exit 2; }
 act=$1

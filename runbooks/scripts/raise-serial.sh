@@ -8,6 +8,7 @@
 #
 # Die neue Nummer ist JJJJMMTT01 oder, wenn das nicht reicht, die höchste bekannte plus eins.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 3 ] || { echo "Aufruf: raise-serial.sh ZONENDATEI MINDESTENS VERMERK" >&2; exit 2; }
 zone=$1 least=$2 memo=$3

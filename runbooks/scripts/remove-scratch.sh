@@ -6,6 +6,7 @@
 #   ORDNER  wo beiseite zurückgespielt wird
 #   LAUF    Name des Laufs; so heißt der Unterordner
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 2 ] || { echo "Aufruf: remove-scratch.sh ORDNER LAUF" >&2; exit 2; }
 folder=${1%/} run=$2

@@ -6,6 +6,7 @@
 # Die Datenbank soll dabei stehen. Das Archiv ist erst da, wenn es ganz ist; daneben liegt seine SHA-256.
 # Ist das Verzeichnis weg oder leer, steht das im Archiv-Vermerk: ARCHIV ist dann ein leeres Archiv.
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 umask 077
 
 [ "$#" -eq 2 ] || { echo "Aufruf: save-datadir.sh DATENVERZEICHNIS ARCHIV" >&2; exit 2; }

@@ -8,6 +8,7 @@
 #   ZIEL       Name der Version, oder "previous" für die vor der jetzigen
 #   GEMERKT    Datei, in der steht, welche Version anfangs lief; sie macht "previous" wiederholbar
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 4 ] || { echo "Aufruf: switch-release.sh LINK VERSIONEN ZIEL GEMERKT" >&2; exit 2; }
 link=$1 releases=${2%/} target=$3 memo=$4

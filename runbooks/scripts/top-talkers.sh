@@ -3,6 +3,7 @@
 #
 #   top-talkers.sh PROTOKOLL ZEILEN
 set -eu
+exec </dev/null # drtool reicht das Skript selbst über die Standardeingabe herein
 
 [ "$#" -eq 2 ] || { echo "Aufruf: top-talkers.sh PROTOKOLL ZEILEN" >&2; exit 2; }
 log=$1 lines=$2
