@@ -199,7 +199,7 @@ def _several(value: Any) -> tuple[Any, ...]:
 def test_every_role_and_contact_that_is_named_is_in_the_register(register: Register, concept: RestartConcept) -> None:
     known = {*register.roles, *register.contacts}
     named = {name for runbook in RUNBOOKS for name in _named(runbook)}
-    named |= {*concept.roles, *concept.contacts, concept.owner, concept.executor, concept.return_to_normal.approval}
+    named |= {*concept.roles, *concept.contacts, concept.owner, concept.return_to_normal.approval}
     named |= {system.owner for system in concept.systems.values()} | {one.role for one in concept.alarm_chain}
     assert named <= known
     assert all(role.deputy and role.deputy != role.person for role in register.roles.values())
