@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from drtool.documents import runbook as models
 from drtool.documents.durations import format_duration
-from drtool.documents.loader import load_procedures, load_register
+from drtool.documents.loader import check_document, load_procedures, load_register
 from drtool.documents.part import Part
 from drtool.documents.register import Register
 from drtool.documents.restart_concept import RestartConcept
@@ -71,6 +72,30 @@ def test_there_are_fourteen_instructions_and_one_concept(concept: RestartConcept
 @pytest.mark.parametrize(("path", "text"), pinned().items(), ids=lambda value: getattr(value, "stem", ""))
 def test_the_pinned_digests_are_those_of_the_scripts_run_make_schemas(path: Path, text: str) -> None:
     assert path.read_text(encoding="utf-8") == text
+
+
+def test_the_runbook_in_the_docs_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/runbooks.md").read_text(), re.DOTALL)
+    (tmp_path / "example.yaml").write_text(example)
+    assert check_document(tmp_path / "example.yaml") == ()
+
+
+@every_runbook
+def test_the_docs_list_every_runbook(runbook: Runbook) -> None:
+    assert f"| `{runbook.runbook}` |" in (ROOT / "docs/runbooks.md").read_text()
+
+
+def test_the_docs_name_every_key_of_runbooks_and_steps() -> None:
+    text = (ROOT / "docs/runbooks.md").read_text()
+    kinds = [model for model in vars(models).values() if isinstance(model, type) and issubclass(model, models._Step)]
+    keys = {field.alias or name for model in (Runbook, *kinds) for name, field in model.model_fields.items()}
+    assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
+def test_the_docs_name_every_key_of_the_restart_concept() -> None:
+    text = (ROOT / "docs/restart-concept.md").read_text()
+    keys = set(RestartConcept.model_fields) - {"version", "title", "title_en"}
+    assert {key for key in keys if not re.search(rf"`{key}[`.]", text)} == set()
 
 
 def test_every_script_is_pinned_by_a_runbook() -> None:
