@@ -28,8 +28,9 @@ lint: setup ## Check style, types and the directions between the layers
 bench: setup ## Measure against plain restic
 	@$(BIN)/python benchmarks/run.py
 
-schemas: setup ## Write the JSON Schemas of the documents
+schemas: setup ## Write the JSON Schemas of the documents, and the digests of scripts into the runbooks
 	@$(BIN)/python tools/schemas.py
+	@$(BIN)/python tools/digests.py
 
 # uv resolves for every Python from 3.11 on at once, which pip cannot. The lock names no index: each machine asks its own.
 lock: ## Write requirements.lock anew, with the newest versions that pyproject.toml admits

@@ -301,6 +301,8 @@ def test_a_wheel_carries_the_documents(tmp_path: Path) -> None:
         "drtool/render/templates/report.html",
         "policies/p.yaml",
         "runbooks/r.yaml",
+        "runbooks/scripts/s.sh",
+        "drtool/documents/register.yaml",
     ):
         (checkout / file).parent.mkdir(parents=True, exist_ok=True)
         (checkout / file).touch()
@@ -314,4 +316,6 @@ def test_a_wheel_carries_the_documents(tmp_path: Path) -> None:
             "drtool/render/templates/report.html",
             "drtool/shipped/policies/p.yaml",
             "drtool/shipped/runbooks/r.yaml",
+            "drtool/shipped/runbooks/scripts/s.sh",
+            "drtool/documents/register.yaml",
         } <= set(wheel.namelist())

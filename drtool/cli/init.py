@@ -6,11 +6,13 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,22 @@ from drtool.adapters import files
 from drtool.adapters.files import AlreadyThere, NewFile
 from drtool.cli.answer import answer
 from drtool.cli.settings import Settings, command
+from drtool.cli.wiring import state_folder
 from drtool.documents.beginning import (
     KEYS,
     PASSWORD,
     POLICIES,
+    REGISTER,
+    RUNBOOKS,
     Beginning,
     Bucket,
     check_beginning,
     estate_text,
     fitting,
+    register_text,
+    runbook_text,
     shipped_policies,
+    shipped_runbooks,
 )
 from drtool.documents.durations import parse_duration
 from drtool.documents.fields import PATTERNS, SITE
@@ -71,7 +79,7 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str) -> str:
 @click.option("--rpo", default="24h", show_default=True, callback=_duration, help="How much work may be lost.")
 @click.option("--rto", default="4h", show_default=True, callback=_duration, help="How long a restore may take.")
 def init(settings: Settings, folder: Path, **given: Any) -> None:
-    """Write a working estate: drtool.yaml, a generated password, and the policies.
+    """Write a working estate: drtool.yaml, a generated password, policies, runbooks and the register.
 
     On a terminal it asks for what is not given. Nothing that exists is overwritten.
     """
@@ -84,13 +92,16 @@ def init(settings: Settings, folder: Path, **given: Any) -> None:
         answers = _asked(answers)
     beginning = answers.beginning()
     policies = shipped_policies()
-    written = _documents(beginning, policies, answers.keys)
+    written = _documents(beginning, policies, answers.keys) | _procedures(settings, beginning, folder)
+    written[FILE_NAME] = written.pop(FILE_NAME)  # the estate comes last: where it is, the rest is
     _check(written, folder)
     _write(written, folder)
     document = {
         "estate": str(folder / FILE_NAME),
         "password_file": str(folder / PASSWORD),
         "policies": [str(folder / POLICIES / f"{name}.yaml") for name in policies],
+        "runbooks": str(folder / RUNBOOKS),
+        "register": str(folder / REGISTER),
     }
     answer(settings, lambda: document, lambda _: click.echo(_farewell(settings, folder, beginning, written)))
 
@@ -278,12 +289,30 @@ def _refuse_existing(folder: Path) -> None:
 
 
 def _documents(beginning: Beginning, policies: Mapping[str, bytes], keys: str | None) -> dict[str, NewFile]:
-    """All files by name. The estate comes last: where it is, the rest is."""
+    """The estate with its password, its keys and its policies, by name."""
     written = {f"{POLICIES}/{name}.yaml": NewFile(content=content) for name, content in policies.items()}
     written[PASSWORD] = NewFile(content=f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
     if keys:
         written[KEYS] = NewFile(content=keys.encode(), mode=0o600)
     written[FILE_NAME] = NewFile(content=estate_text(beginning, policies).encode())
+    return written
+
+
+def _procedures(settings: Settings, beginning: Beginning, folder: Path) -> dict[str, NewFile]:
+    """The runbooks with their scripts, and the register, which knows this estate's names and places."""
+    written = {}
+    for name, content in shipped_runbooks().items():
+        is_script = name.endswith(".sh")
+        content = content if is_script else runbook_text(content, beginning, date.today())
+        written[f"{RUNBOOKS}/{name}"] = NewFile(content=content, mode=0o755 if is_script else 0o644)
+    values = {
+        "drtool": os.path.abspath(shutil.which(sys.argv[0]) or sys.argv[0]),
+        "estate": str(folder / FILE_NAME),
+        "db_accounts": str(folder / "db-accounts.sql"),
+        "package_list": str(folder / "packages.txt"),
+        "state": str(state_folder(settings, beginning.site).parent),
+    }
+    written[REGISTER] = NewFile(content=register_text(beginning, values, date.today()).encode())
     return written
 
 
@@ -310,13 +339,16 @@ def _write(written: Mapping[str, NewFile], folder: Path) -> None:
 
 def _farewell(settings: Settings, folder: Path, beginning: Beginning, written: Mapping[str, NewFile]) -> str:
     place = _needed_options(settings, folder)
-    lines = [f"written: {folder / name}" for name in written]
+    lines = [f"written: {folder / name}" for name in written if not name.startswith(f"{RUNBOOKS}/")]
+    lines += [f"written: {folder / RUNBOOKS}: the restart concept and the emergency instructions, with their scripts"]
     if len(beginning.directories) + bool(beginning.bucket) < 2:
         lines += ["", "There is only one copy so far, so `drtool status` will complain: add a second to drtool.yaml."]
     lines += [
         "",
         f"Keep the password somewhere else as well, today: {folder / PASSWORD}",
         "Whoever loses it cannot restore, whatever copies there are; nobody can bring it back.",
+        "",
+        f"Fill in what says BITTE EINTRAGEN: {folder / REGISTER} first, then {folder / RUNBOOKS}/restart-concept.yaml.",
         "",
         "Next:",
         *(f"  drtool {name}{place}" for name in ("copies init", "backup", "status", "schedule install")),

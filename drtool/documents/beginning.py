@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import yaml
@@ -17,8 +18,13 @@ from drtool.errors import DocumentInvalid, DrtoolError, UsageError
 PASSWORD = "main.password"  # noqa: S105 - the file's name
 KEYS = "offsite.credentials"
 POLICIES = "policies"
+RUNBOOKS = "runbooks"
+REGISTER = "register.yaml"
 JUDGED_BY = ("two-copies", "art32-tom")  # the others that are shipped lie beside them, to be switched on
 
+SHIPPED_ON = date(2026, 11, 24)  # the day from which the days in shipped runbooks and the register's template count
+
+_DAY = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 _KEPT = "{last: 3, daily: 14, weekly: 8, monthly: 12}"
 _REMOVED_KEPT = "30d"
 _PLAIN = re.compile(r"(?:/?[A-Za-z][A-Za-z0-9_./:-]*[A-Za-z0-9_/-]|[1-9][0-9]*[wdhms])\Z")
@@ -54,16 +60,78 @@ class Beginning:
 
 def shipped_policies() -> dict[str, bytes]:
     """The policies that travel with drtool, by name; in a source tree they lie beside the package."""
+    return {path.stem: path.read_bytes() for path in sorted(_shipped(POLICIES).glob("*.yaml"))}
+
+
+def _shipped(kind: str) -> Path:
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "shipped" / POLICIES, package.parent / POLICIES):
-        if found := sorted(folder.glob("*.yaml")):
-            return {path.stem: path.read_bytes() for path in found}
-    raise DrtoolError("the policies that travel with drtool are missing", hint="install drtool anew")
+    for folder in (package / "shipped" / kind, package.parent / kind):
+        if any(folder.glob("*.yaml")):
+            return folder
+    raise DrtoolError(f"the {kind} that travel with drtool are missing", hint="install drtool anew")
+
+
+def shipped_runbooks() -> dict[str, bytes]:
+    """The runbooks, the restart concept and their scripts, by the path below their folder."""
+    folder = _shipped(RUNBOOKS)
+    files = sorted((*folder.rglob("*.yaml"), *folder.rglob("*.sh")))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def runbook_text(shipped: bytes, beginning: Beginning, today: date) -> bytes:
+    """A shipped runbook or restart concept as it is for this estate; a pinned script stays as it is."""
+    files, databases = _names(beginning)
+    text = _dated(shipped.decode(), today)
+    text = text.replace("datasets: [shop-files]", f"datasets: [{', '.join(map(_scalar, files))}]")
+    text = text.replace("datasets: [shop-db]", f"datasets: [{', '.join(map(_scalar, databases))}]")
+    return text.replace("{copy: disk}", f"{{copy: {_copy_names(beginning)[0]}}}").encode()
+
+
+def register_text(beginning: Beginning, values: Mapping[str, str], today: date) -> str:
+    """The template of the register with what is known already put into its values."""
+    files, databases = _names(beginning)
+    first = (*files, *databases)[0]
+    known = {
+        "files_dataset": first,
+        "config_dataset": first,
+        "db_dataset": (*databases, first)[0],
+        "web_root": (*beginning.files, "/var/www/html")[0],
+        **values,
+    }
+    text = _dated((Path(__file__).parent / REGISTER).read_text(encoding="utf-8"), today)
+    for name, value in known.items():
+        text = re.sub(rf"(?m)^  {name}: \S+", _line_of(name, value), text)
+    if databases:
+        return text
+    missing = "BITTE EINTRAGEN: in drtool.yaml steht noch keine Datenbank"
+    return text.replace(f"  db_dataset: {_scalar(first)}\n", f"  db_dataset: {_scalar(first)} # {missing}\n")
+
+
+def _line_of(name: str, value: str) -> Callable[[re.Match[str]], str]:
+    return lambda _: f"  {name}: {_scalar(value)}"  # not as a pattern, in which a backslash would mean something
+
+
+def _dated(text: str, today: date) -> str:
+    """With the days moved on by as much time as has passed since it was shipped."""
+    passed = today - SHIPPED_ON
+    return _DAY.sub(lambda found: (date.fromisoformat(found[0]) + passed).isoformat(), text)
+
+
+def _names(beginning: Beginning) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The datasets of files and those of databases."""
+    taken: set[str] = set()
+    files = tuple(name for name, _ in dataset_names(beginning.files, "files", taken))
+    return files, tuple(name for name, _ in dataset_names(beginning.databases, "db", taken))
+
+
+def _copy_names(beginning: Beginning) -> tuple[str, ...]:
+    names = ("disk", "second", *(f"disk-{number}" for number in range(3, 100)))
+    return (*names[: len(beginning.directories)], *(["offsite"] if beginning.bucket else []))
 
 
 def estate_text(beginning: Beginning, policies: Iterable[str]) -> str:
     """The estate as commented YAML. It is not checked: ``check_beginning`` does."""
-    parts = (_head(beginning), _repositories(beginning), _datasets(beginning), _policies(policies))
+    parts = (_head(beginning), _repositories(beginning), _datasets(beginning), _policies(policies), _procedures())
     return "\n".join("".join(f"{line}\n" for line in part) for part in parts)
 
 
@@ -109,8 +177,7 @@ def _repositories(beginning: Beginning) -> Iterator[str]:
     yield "    password:"
     yield f"      file: {PASSWORD}"
     yield "    copies:"
-    names = ("disk", "second", *(f"disk-{number}" for number in range(3, 100)))
-    for name, directory in zip(names, beginning.directories, strict=False):
+    for name, directory in zip(_copy_names(beginning), beginning.directories, strict=False):
         yield from _directory(name, directory, first=name == "disk")
     if beginning.bucket:
         yield from _bucket(beginning.bucket, first=not beginning.directories)
@@ -191,6 +258,12 @@ def _policies(names: Iterable[str]) -> Iterator[str]:
     yield "policies:"
     yield from (f"  - {_scalar(f'{POLICIES}/{name}.yaml')}" for name in judged)
     yield from (f"  # - {POLICIES}/{name}.yaml" for name in known if name not in judged)
+
+
+def _procedures() -> Iterator[str]:
+    yield "# What to do in an emergency, and what that leans on: people, contacts, this site's values. Fill in both."
+    yield f"runbooks: {RUNBOOKS}"
+    yield f"register: {REGISTER}"
 
 
 def _line(indent: str, key: str, value: str | None) -> Iterator[str]:

@@ -367,8 +367,8 @@ class Estate(Part):
         return frozenset(file for file in (*passwords, *keys, *accounts) if file)
 
     def documents(self) -> tuple[Path, ...]:
-        """The estate's own documents that are there: itself, policies, register, runbooks. Never a secret."""
-        runbooks = sorted(self.runbooks.rglob("*.yaml")) if self.runbooks else []
+        """The estate's own documents that are there: itself, policies, register, runbooks, scripts. Never a secret."""
+        runbooks = sorted((*self.runbooks.rglob("*.yaml"), *self.runbooks.rglob("*.sh"))) if self.runbooks else []
         register = [self.register_file] if self.register_file else []
         files = dict.fromkeys((self.path, *self.policies, *register, *runbooks))
         secrets = self.secret_files()

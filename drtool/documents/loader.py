@@ -124,6 +124,27 @@ def check_document(path: Path) -> tuple[str, ...]:
     return _described(path, [Mistake(spot=tree.spot(()), message=message)])
 
 
+def check_estate(path: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The documents that an estate names, and every mistake in them; of an estate that is broken only its own."""
+    estate, problems = _estate(path, _read(path))
+    if estate is None:
+        return (path,), problems
+    checked, found = [path, *estate.policies], list(problems)
+    for kind, named in (("register", estate.register_file), ("runbooks", estate.runbooks)):
+        there = named and (named.is_dir() if kind == "runbooks" else named.is_file())
+        if named and not there:
+            what = "folder" if kind == "runbooks" else "file"
+            found.append(f"{path}:{_read(path).spot((kind,)).line}:1: {kind}: no such {what}: {quoted(str(named))}")
+        elif named and kind == "register":
+            checked.append(named)
+            found += check_document(named)
+        elif named:
+            procedures = load_procedures(named)
+            checked += [one.path for one in procedures]
+            found += [problem for one in procedures for problem in one.problems]
+    return tuple(checked), tuple(found)
+
+
 def _read(path: Path) -> Tree:
     try:
         return read_tree(path.read_bytes())

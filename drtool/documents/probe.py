@@ -41,7 +41,7 @@ class HttpProbe(_Probe):
         tuple[HttpStatus, ...], Field(min_length=1, description="The status that is right: '200', or 2xx for all alike")
     ] = ("2xx", "3xx")
     header: Annotated[
-        Mapping[Text, Text], Field(description="Headers that must be there, with what they hold; '' for anything")
+        Mapping[Text, str], Field(description="Headers that must be there, with what they hold; '' for anything")
     ] = Field(default_factory=dict)
     body: Annotated[Text | None, Field(description="What the page must hold")] = None
     without: Annotated[Text | None, Field(description="What the page must not hold")] = None

@@ -12,15 +12,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from drtool.documents.estate import Estate, FileSource, SqliteSource
-from drtool.documents.loader import load_estate
+from drtool.documents.loader import load_estate, load_procedures, load_register
+from drtool.documents.restart_concept import RestartConcept
 
 DRTOOL = Path(sys.prefix) / "bin" / "drtool"
 SHIPPED = Path(__file__).parents[2] / "policies"
+RUNBOOKS = SHIPPED.parent / "runbooks"
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ def _sources(estate: Estate) -> dict[str, Path]:
 def test_every_block_of_the_text_has_a_comment(shop: Path) -> None:
     init(shop, *EVERYTHING)
     blocks = (shop / "etc" / "drtool.yaml").read_text().split("\n\n")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     assert all(block.startswith("# ") for block in blocks)
 
 
@@ -146,8 +149,80 @@ def test_the_shipped_policies_are_copied_word_for_word(shop: Path) -> None:
         "estate": str(shop / "etc" / "drtool.yaml"),
         "password_file": str(shop / "etc" / "main.password"),
         "policies": [str(folder / path.name) for path in sorted(SHIPPED.glob("*.yaml"))],
+        "runbooks": str(shop / "etc" / "runbooks"),
+        "register": str(shop / "etc" / "register.yaml"),
     }
     assert all((folder / path.name).read_bytes() == path.read_bytes() for path in SHIPPED.glob("*.yaml"))
+
+
+def validate(folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    line = [DRTOOL, "validate", "--config", folder / "etc" / "drtool.yaml"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_runbooks_come_with_their_scripts_and_know_the_estates_names(shop: Path) -> None:
+    init(shop, *EVERYTHING)
+    estate = load_estate(shop / "etc" / "drtool.yaml")
+    assert estate.runbooks == shop / "etc" / "runbooks"
+    assert everything_below(estate.runbooks) == everything_below(RUNBOOKS)
+    for script in (estate.runbooks / "scripts").iterdir():
+        assert script.read_bytes() == (RUNBOOKS / "scripts" / script.name).read_bytes()
+        assert script.stat().st_mode & 0o777 == 0o755
+    procedures = {one.id: one for one in load_procedures(estate.runbooks)}
+    assert [problem for one in procedures.values() for problem in one.problems] == []
+    concept = procedures["restart-concept"].document
+    assert isinstance(concept, RestartConcept)
+    carried = [name for system in concept.systems.values() for name in system.datasets]
+    assert carried == ["shop-db", "shop-files"]
+    assert concept.systems["backup"].params["copy"] in estate.repositories["main"].copies
+    assert date.today() < concept.review_due <= date.today() + timedelta(days=365)
+    assert {item.checked for item in concept.bootstrap} == {date.today()}
+    assert set(estate.documents()) >= set(estate.runbooks.rglob("*.sh")), "they are stored with every backup"
+
+
+def test_the_register_knows_what_was_answered_and_marks_the_rest(shop: Path) -> None:
+    init(shop, *EVERYTHING)
+    estate = load_estate(shop / "etc" / "drtool.yaml")
+    assert estate.register_file == shop / "etc" / "register.yaml"
+    values = load_register(estate.register_file).values
+    assert (values["files_dataset"], values["db_dataset"]) == ("shop-files", "shop-db")
+    assert values["web_root"] == str(shop / "www" / "shop")
+    assert values["estate"] == str(shop / "etc" / "drtool.yaml")
+    assert Path(values["drtool"]).samefile(DRTOOL)
+    assert "BITTE EINTRAGEN" in (shop / "etc" / "register.yaml").read_text()
+
+
+def test_without_a_database_the_register_says_that_one_is_missing(shop: Path) -> None:
+    init(shop, *MINIMUM)
+    text = (shop / "etc" / "register.yaml").read_text()
+    assert "db_dataset: shop-files # BITTE EINTRAGEN" in text
+    assert "no mistakes" in validate(shop).stdout
+
+
+def test_validate_looks_at_the_register_and_every_runbook_but_a_broken_one_keeps_no_estate_from_loading(
+    shop: Path,
+) -> None:
+    init(shop, *MINIMUM)
+    (shop / "etc" / "runbooks" / "nwb-03-disk-full.yaml").write_text("version: 1\nrunbook: x\n")
+    register = shop / "etc" / "register.yaml"
+    register.write_text(register.read_text().replace("deputy: vertretung", "deputy: nobody"))
+    told = validate(shop, code=20).stderr
+    assert "nwb-03-disk-full.yaml:1:1" in told
+    assert "there is no person 'nobody' in this register" in told
+    load_estate(shop / "etc" / "drtool.yaml")
+    register.unlink()
+    assert "no such file" in validate(shop, code=20).stderr
+
+
+def test_a_runbook_that_somebody_changed_is_not_overwritten(shop: Path) -> None:
+    runbook = shop / "etc" / "runbooks" / "nwb-01-service-down.yaml"
+    runbook.parent.mkdir(parents=True)
+    runbook.write_text("mine")
+    assert "nwb-01-service-down.yaml is there already" in init(shop, *MINIMUM, code=1).stderr
+    assert everything_below(shop / "etc") == {"runbooks", "runbooks/nwb-01-service-down.yaml"}
+    assert runbook.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
