@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -261,6 +262,25 @@ def approve(settings: Settings, name: str, step: str, reason: str) -> int:
     return 0
 
 
+@command("drtool runbook print nwb-05-compromise --output nwb-05.pdf", name="print")
+@click.argument("names", nargs=-1, metavar="[RUNBOOK]...")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="A .pdf or .html file, or a folder.")
+def print_them(settings: Settings, names: tuple[str, ...], output: Path) -> int:
+    """Write runbooks and the restart concept for the safe: all of them, or those named, as HTML or PDF."""
+    from drtool.cli.paper import put_on_paper
+
+    estate = open_estate(settings)
+    procedures = read_procedures(estate)
+    chosen = [_document(procedures, name) for name in names or [one.id for one in procedures]]
+    written = put_on_paper(chosen, procedures, read_register(estate), estate, output)
+    answer(
+        settings,
+        lambda: {"files": [str(path) for path in written]},
+        lambda words: words.say("\n".join(f"written: {path}" for path in written)),
+    )
+    return 0
+
+
 def _said(asked: Mapping[str, Any]) -> Said:
     return Said(
         answers=pairs(asked["answers"]), choices=pairs(asked["choices"]), reason=asked["reason"], yes=asked["yes"]
@@ -302,3 +322,4 @@ runbook.add_command(plan)
 runbook.add_command(run)
 runbook.add_command(resume_run, "resume")
 runbook.add_command(approve)
+runbook.add_command(print_them)

@@ -15,6 +15,7 @@ from drtool import __version__
 from drtool.core import runbook as core
 from drtool.core.model import Event
 from drtool.core.observation import Observation
+from drtool.core.placeholders import ALWAYS
 from drtool.core.ports import Journal
 from drtool.core.runbook import (
     ACTED,
@@ -61,7 +62,7 @@ from drtool.documents.register import Register
 from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
 from drtool.errors import DrtoolError, UsageError
 from drtool.flows.observe import fitting, observe, observe_all
-from drtool.flows.parameters import BUILT_IN, Params, fill, named_in, resolve
+from drtool.flows.parameters import Params, fill, named_in, resolve
 from drtool.flows.perform import Acted, Scene, perform, told, whom
 from drtool.flows.recovery import Recovery
 
@@ -180,7 +181,7 @@ def _in_sandbox(step: Step, params: Params, recovery: Recovery) -> bool:
 def _refuse_unknown_names(runbook: Runbook, params: Params) -> None:
     """Before anything is done, since a name that is missing would stop the run in the middle."""
     named = {name for step in runbook.steps for name in named_in(step.model_dump(exclude={"when"}))}
-    if unknown := sorted(named - params.values.keys() - set(BUILT_IN)):
+    if unknown := sorted(named - params.values.keys() - ALWAYS):
         raise UsageError(f"runbook {runbook.runbook} names what is no parameter: {', '.join(unknown)}",
                          hint=f"drtool runbook lint {runbook.runbook}")  # fmt: skip
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from drtool.core.placeholders import filled, names_in
 from drtool.documents.estate import Estate, Secret
 from drtool.documents.register import Register
 from drtool.documents.runbook import Answer, Param, Runbook
 from drtool.errors import UsageError
 
-BUILT_IN = ("run", "site", "runbook", "evidence")  # what texts may name besides the runbook's own parameters
-
-_NAMED = re.compile(r"\{\{|\}\}|\{([a-z0-9][a-z0-9_-]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -55,7 +53,7 @@ def fill(value: Any, values: Mapping[str, Answer]) -> Any:
     Raises ``UsageError`` for a name that is none.
     """
     if isinstance(value, str):
-        return _NAMED.sub(lambda found: _put_in(found, values), value)
+        return filled(value, lambda name: _value_of(name, values))
     if isinstance(value, Mapping):
         return {key: fill(one, values) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -66,7 +64,7 @@ def fill(value: Any, values: Mapping[str, Answer]) -> Any:
 def named_in(value: Any) -> Iterator[str]:
     """The parameters that texts name."""
     if isinstance(value, str):
-        yield from (found[1] for found in _NAMED.finditer(value) if found[1])
+        yield from names_in(value)
     elif isinstance(value, Mapping):
         for one in value.values():
             yield from named_in(one)
@@ -75,12 +73,10 @@ def named_in(value: Any) -> Iterator[str]:
             yield from named_in(one)
 
 
-def _put_in(found: re.Match[str], values: Mapping[str, Answer]) -> str:
-    if not found[1]:
-        return found[0][0]
-    if found[1] not in values:
-        raise UsageError(f"there is no parameter {found[1]}", hint="drtool runbook lint")
-    return spoken(values[found[1]])
+def _value_of(name: str, values: Mapping[str, Answer]) -> str:
+    if name not in values:
+        raise UsageError(f"there is no parameter {name}", hint="drtool runbook lint")
+    return spoken(values[name])
 
 
 def spoken(value: Answer) -> str:
