@@ -42,7 +42,7 @@ class RunConsole:
         self._said, self._present = said, present
         self._screen: LiveRun | PlainRun = LiveRun() if live else PlainRun()
         self._asking = threading.Lock()
-        self._used: set[str] = set()
+        self._used: set[tuple[str, str]] = set()  # in which run the word for which step was taken
 
     def tell(self, text: str) -> None:
         self._screen.tell(text)
@@ -69,13 +69,13 @@ class RunConsole:
     def _said_already(self, asked: Asked) -> Reply | None:
         """A choice counts once: what fails again is asked again. ``yes`` stands for work done, never for agreement."""
         choice = self._said.choices.get(asked.step)
-        if choice and asked.step not in self._used:
+        if choice and (asked.run, asked.step) not in self._used:
             if choice not in asked.choices:
                 known = ", ".join(asked.choices)
                 raise UsageError(f"step {asked.step} cannot be answered by {choice}", hint=f"one of: {known}")
             if choice in NEED_A_REASON and not self._said.reason:
                 raise UsageError(f"{choice} needs a reason", hint="give --reason TEXT")
-            self._used.add(asked.step)
+            self._used.add((asked.run, asked.step))
             if choice != "done" or not asked.questions:
                 return Reply(choice=choice, reason=self._said.reason)
         answered = {key: self._said.answers[key] for key in asked.questions if key in self._said.answers}
