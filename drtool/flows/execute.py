@@ -58,6 +58,7 @@ from drtool.core.runbook import (
     progress,
     waiting_state,
 )
+from drtool.documents.durations import format_duration
 from drtool.documents.register import Register
 from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
 from drtool.errors import DrtoolError, UsageError
@@ -415,7 +416,7 @@ class Execution:
         for event in events:
             for duty in self._duties():
                 if duty.start == event:
-                    self._tell(f"{duty.text}: within {duty.after}")
+                    self._tell(f"{duty.text}: within {format_duration(duty.after)}")
 
     def _ask_to_agree(self, step: ApproveStep) -> RunState | None:
         """Somebody else agrees in a process of his own; here one can only break the glass, or give up."""
