@@ -28,6 +28,7 @@ from drtool.core.runbook import (
     DONE,
     ENDED,
     ESCALATED,
+    HAPPENED,
     PAUSED,
     RECHECKED,
     RESUMED,
@@ -106,9 +107,19 @@ class Beginning:
 
 
 def start(
-    runbook: Runbook, params: Params, journal: Journal, recovery: Recovery, beginning: Beginning, *, parallel: int = 1
+    runbook: Runbook,
+    params: Params,
+    journal: Journal,
+    recovery: Recovery,
+    beginning: Beginning,
+    *,
+    parallel: int = 1,
+    outer: Execution | None = None,
 ) -> RunView:
-    """A new run, as far as it gets. Raises ``UsageError`` for a drill that would destroy outside the sandbox."""
+    """A new run, as far as it gets; ``outer`` is the one that it is a part of.
+
+    Raises ``UsageError`` for a drill that would destroy outside the sandbox, and for texts that name no parameter.
+    """
     refuse_in_drill(runbook, params, recovery)
     _refuse_unknown_names(runbook, params)
     outside = recovery.outside
@@ -119,13 +130,21 @@ def start(
     }  # fmt: skip
     journal.append(STARTED, started)
     outside.evidence.append(journal.run, "runbook.started", {key: started[key] for key in _IN_EVIDENCE})
-    return Execution(runbook, params, journal, recovery, parallel=parallel).carry_on()
+    return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer).carry_on()
 
 
 _IN_EVIDENCE = ("runbook", "revision", "digest", "mode", "operator")
 
 
-def resume(runbook: Runbook, journal: Journal, recovery: Recovery, *, amend: str = "", parallel: int = 1) -> RunView:
+def resume(
+    runbook: Runbook,
+    journal: Journal,
+    recovery: Recovery,
+    *,
+    amend: str = "",
+    parallel: int = 1,
+    outer: Execution | None = None,
+) -> RunView:
     """Go on with a run that was cut off or waits.
 
     Raises ``UsageError`` where the runbook is not the one that was pinned at the start, unless a reason to ``amend``
@@ -142,7 +161,7 @@ def resume(runbook: Runbook, journal: Journal, recovery: Recovery, *, amend: str
     )
     if not progress(journal.events()).ended:
         journal.append(RESUMED, {"operator": recovery.outside.operator, "host": socket.gethostname()})
-    return Execution(runbook, params, journal, recovery, parallel=parallel).carry_on()
+    return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer).carry_on()
 
 
 def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) -> None:
@@ -191,10 +210,17 @@ class Execution:
     """One run, from where its journal stands."""
 
     def __init__(
-        self, runbook: Runbook, params: Params, journal: Journal, recovery: Recovery, *, parallel: int = 1
+        self,
+        runbook: Runbook,
+        params: Params,
+        journal: Journal,
+        recovery: Recovery,
+        *,
+        parallel: int = 1,
+        outer: Execution | None = None,
     ) -> None:
         self._runbook, self._params, self._journal, self._recovery = runbook, params, journal, recovery
-        self._parallel = parallel
+        self._parallel, self._outer = parallel, outer
         self._steps = ordered(runbook)
         self._documents: Mapping[str, Step] = {step.id: step for step in runbook.steps}
         outside = recovery.outside
@@ -211,9 +237,13 @@ class Execution:
 
     def carry_on(self) -> RunView:
         """Until it ends, or waits for somebody who is not there."""
+        for event in self._so_far().happened:
+            self._tell_outer(event)  # a crash may have come between the two journals
         with self._watched():
             state = self._one_by_one() if self._parallel == 1 else self._side_by_side()
-        return self.view(state)
+        view = self.view(state)
+        self._recovery.console.show(view)
+        return view
 
     def _one_by_one(self) -> RunState:
         while True:
@@ -414,6 +444,7 @@ class Execution:
              "by": self._recovery.outside.operator, "events": events},
         )  # fmt: skip
         for event in events:
+            self._tell_outer(event)
             for duty in self._duties():
                 if duty.start == event:
                     self._tell(f"{duty.text}: within {format_duration(duty.after)}")
@@ -433,7 +464,7 @@ class Execution:
             reply = self._recovery.console.ask(self._asked(step, Why.APPROVE, lines=lines, choices=choices),
                                                settled=settled)  # fmt: skip
             if reply and reply.choice == "break-glass":
-                self._journal.append(core.HAPPENED, {"event": f"break-glass.{step.id}", "reason": reply.reason,
+                self._journal.append(HAPPENED, {"event": f"break-glass.{step.id}", "reason": reply.reason,
                                                      "by": self._recovery.outside.operator})  # fmt: skip
             if reply:
                 self._answered(step, Reply(choice="done" if reply.choice == "break-glass" else reply.choice,
@@ -507,24 +538,39 @@ class Execution:
         """How it stands now."""
         return view_of(self._runbook, self._journal.run, self._so_far(), state, self._clock.now())
 
+    def happened(self, event: str) -> None:
+        """Something happened in a run that is part of this one: a legal clock runs for the whole."""
+        if event not in self._so_far().happened:
+            self._journal.append(HAPPENED, {"event": event})
+            self._tell_outer(event)
+
+    def _tell_outer(self, event: str) -> None:
+        if self._outer:
+            self._outer.happened(event)
+
     def _other(self, step: RunbookStep) -> Acted:
-        """Another runbook to its end, as a run of its own; one that was cut off goes on."""
-        recovery, runbook = self._recovery, self._recovery.runbook(step.runbook)
-        prefix = f"{self._journal.run}.{step.id}"
-        for number in range(1, 1000):
-            run = f"{prefix}.{number}"
-            if run not in recovery.journals.runs():
-                params = resolve(runbook, self._scene(step).fill(step.params), recovery.register, recovery.estate)
-                outage = self._so_far().clocks.get("outage")
-                with recovery.journals.begin(run) as journal:
-                    beginning = Beginning(outage=outage, part_of=self._journal.run)
-                    return _as_act(start(runbook, params, journal, recovery, beginning))
-            if (ended := progress(recovery.journals.read(run)).ended) in GOOD_ENDS:
-                return Acted(good=True, exceptions=ended is RunState.COMPLETED_WITH_EXCEPTIONS)
-            if not ended:
-                with recovery.journals.carry_on(run) as journal:
-                    return _as_act(resume(runbook, journal, recovery))
-        raise UsageError(f"step {step.id} was tried a thousand times")
+        """Another runbook to its end, as a run of its own; one that was cut off goes on, one that failed is not."""
+        journals, runbook = self._recovery.journals, self._recovery.runbook(step.runbook)
+        named = f"{self._journal.run}.{step.id}."
+        tried = [run.removeprefix(named) for run in journals.runs() if run.startswith(named)]
+        last = max((int(number) for number in tried if number.isdigit()), default=0)
+        before = f"{named}{last}"
+        so_far = progress(journals.read(before)) if last else None
+        if so_far and so_far.ended in GOOD_ENDS:
+            return Acted(good=True, exceptions=so_far.ended is RunState.COMPLETED_WITH_EXCEPTIONS)
+        if so_far and not so_far.ended:
+            with journals.carry_on(before) as journal:
+                if so_far.started:
+                    return _as_act(resume(runbook, journal, self._recovery, outer=self))
+                return self._begin_other(step, runbook, journal)
+        with journals.begin(f"{named}{last + 1}") as journal:
+            return self._begin_other(step, runbook, journal)
+
+    def _begin_other(self, step: RunbookStep, runbook: Runbook, journal: Journal) -> Acted:
+        recovery = self._recovery
+        params = resolve(runbook, self._scene(step).fill(step.params), recovery.register, recovery.estate)
+        beginning = Beginning(outage=self._so_far().clocks.get("outage"), part_of=self._journal.run)
+        return _as_act(start(runbook, params, journal, recovery, beginning, outer=self))
 
     def _scene(self, step: Step) -> Scene:
         return Scene(

@@ -638,3 +638,32 @@ def test_diagnose_names_what_fits_and_waits_for_nothing_longer_than_ten_seconds(
     assert answer.document["unreadable"] == ["broken"]
     assert answer.seconds < 20  # ten, and a start on a busy machine
     assert len(answer.document["probes"]) == 15
+
+
+def test_a_clock_that_starts_in_a_runbook_within_runs_for_the_whole(desk: Desk) -> None:
+    duty = [{"id": "33", "start": "breach.aware", "deadline": "72h", "duty": "Art. 33(1)"}]
+    ask = {"personal_data": {"type": "bool", "text": "Affected?"}}
+    emit = [{"when": {"personal_data": True}, "event": "breach.aware"}]
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"}, clocks=duty)
+    desk.write({"id": "d", "title": "D", "kind": "decide", "ask": ask, "emit": emit}, name="two", clocks=duty)
+    assert desk.run("--answer", "personal_data=yes", code=0).document["duties"][0]["duty"] == "Art. 33(1)"
+
+
+def test_a_runbook_within_another_killed_at_each_event_does_nothing_twice(desk: Desk) -> None:
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"}, desk.noting("after", "once"))
+    desk.write(desk.noting("once", "once"), name="two")
+    number = 0
+    while True:
+        desk.log.unlink(missing_ok=True)
+        number += 1
+        if cut_off(desk, number, "before", "runbook", "run", "one") != -signal.SIGKILL:
+            break
+        if not (desk.runs / desk.newest / "journal").stat().st_size:
+            continue
+        answer = desk.resume()
+        for step in ("once", "after"):
+            if answer.document["state"] == "paused_in_doubt":
+                answer = desk.resume("--choose", f"{step}={'done' if step in desk.done else 'again'}")
+        assert answer.document["state"] == "completed", (number, str(answer))
+        assert sorted(desk.done) == ["after", "once"], number
+    assert number == 17
