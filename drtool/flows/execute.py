@@ -61,7 +61,7 @@ from drtool.core.runbook import (
 )
 from drtool.documents.durations import format_duration
 from drtool.documents.register import Register
-from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
+from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, RestoreStep, Runbook, RunbookStep, Step
 from drtool.errors import DrtoolError, UsageError
 from drtool.flows.observe import fitting, observe, observe_all
 from drtool.flows.parameters import Params, fill, named_in, resolve
@@ -161,7 +161,7 @@ def resume(
     )
     if not progress(journal.events()).ended:
         journal.append(RESUMED, {"operator": recovery.outside.operator, "host": socket.gethostname()})
-    return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer).carry_on()
+    return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer, amend=amend).carry_on()
 
 
 def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) -> None:
@@ -171,6 +171,11 @@ def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) 
             hint=f"compare {runbook.path}; to go on with it as it is now: drtool runbook resume {journal.run}"
             " --amend REASON",
         )
+    so_far = progress(journal.events())
+    gone = so_far.steps.keys() - {step.id for step in runbook.steps}
+    if gone:
+        raise UsageError(f"steps that have begun are gone from runbook {runbook.runbook}: {', '.join(sorted(gone))}",
+                         hint="bring them back under their names, or start a new run")  # fmt: skip
     journal.append(AMENDED, {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator})
 
 
@@ -181,7 +186,9 @@ def refuse_in_drill(runbook: Runbook, params: Params, recovery: Recovery) -> Non
     outside = [
         step.id
         for step in runbook.steps
-        if step.effect == "destructive" and step.drill == "run" and not _in_sandbox(step, params, recovery)
+        if (step.effect == "destructive" or isinstance(step, RestoreStep))
+        and step.drill == "run"
+        and not _in_sandbox(step, params, recovery)
     ]
     if outside:
         raise UsageError(
@@ -218,9 +225,10 @@ class Execution:
         *,
         parallel: int = 1,
         outer: Execution | None = None,
+        amend: str = "",
     ) -> None:
         self._runbook, self._params, self._journal, self._recovery = runbook, params, journal, recovery
-        self._parallel, self._outer = parallel, outer
+        self._parallel, self._outer, self._amend = parallel, outer, amend
         self._steps = ordered(runbook)
         self._documents: Mapping[str, Step] = {step.id: step for step in runbook.steps}
         outside = recovery.outside
@@ -478,8 +486,10 @@ class Execution:
     def _take_approvals(self, step: ApproveStep) -> None:
         """Record the words that count: of people with the role, each once, none of whom carries out this run."""
         known = self._so_far().of(step.id).approvals
-        operators = operators_of(self._journal.events())
+        operators, asked = operators_of(self._journal.events()), self._so_far().of(step.id).asked
         for word in self._recovery.journals.approvals(self._journal.run, step.id):
+            if asked is None or datetime.fromisoformat(word["at"]) < asked:
+                continue  # it was given before it was asked for, or to a text that was changed since
             with suppress(UsageError):  # it was told to whoever gave the word
                 person = approver(self._recovery.register, step, word["account"], operators)
                 if person not in known:
@@ -561,7 +571,7 @@ class Execution:
         if so_far and not so_far.ended:
             with journals.carry_on(before) as journal:
                 if so_far.started:
-                    return _as_act(resume(runbook, journal, self._recovery, outer=self))
+                    return _as_act(resume(runbook, journal, self._recovery, amend=self._amend, outer=self))
                 return self._begin_other(step, runbook, journal)
         with journals.begin(f"{named}{last + 1}") as journal:
             return self._begin_other(step, runbook, journal)

@@ -423,6 +423,31 @@ def test_whoever_resumed_a_run_cannot_agree_to_it_either(desk: Desk) -> None:
     approve(desk, "ben", 2)
 
 
+def test_agreement_is_to_the_text_as_it_was(desk: Desk) -> None:
+    desk.write(agree(desk), desk.noting("a"))
+    desk.run(code=3)
+    approve(desk, "ben", 0)
+    desk.write(agree(desk), desk.noting("b"))
+    assert desk.resume("--amend", "another step", code=3).document["state"] == "waiting_approval"
+    approve(desk, "ben", 0)
+    desk.resume(code=0)
+    assert desk.done == ["b"]
+
+
+def test_agreement_is_given_to_what_is_asked_for_only(desk: Desk) -> None:
+    desk.write(desk.noting("first", argv=["false"]), agree(desk), desk.noting("a"))
+    desk.run(code=3)
+    approve(desk, "ben", 2)
+
+
+def test_a_change_does_not_lose_what_has_begun(desk: Desk) -> None:
+    desk.write(desk.noting("a", "once"), desk.noting("b", argv=["false"]))
+    desk.run(code=3)
+    desk.write(desk.noting("renamed", "once"), desk.noting("b"))
+    assert "gone" in desk.resume("--amend", "renamed", code=2).error["message"]
+    assert desk.done == ["a"]
+
+
 def test_agreement_given_while_the_run_waits_before_a_terminal_lets_it_go_on(desk: Desk) -> None:
     desk.write(agree(desk), desk.noting("a"))
     with Terminal(desk, "runbook", "run", "one") as terminal:
