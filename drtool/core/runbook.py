@@ -511,7 +511,7 @@ class _Fold:
         self._jumps.append((event.at, timedelta(seconds=event.body["seconds"])))
 
     _HANDLERS = {  # noqa: RUF012 - never changed
-        STARTED: _start, RESUMED: _resume, AMENDED: _amend, ENDED: _end, BEGAN: _begin, ACTING: _act,
-        ACTED: _acted, DONE: _done, RECHECKED: _rechecked, ASKED: _ask, ANSWERED: _answer, APPROVED: _approve, ESCALATED: _escalate,
-        HAPPENED: _happen, JUMPED: _jump, UNSETTLED: _unsettled,
+        STARTED: _start, RESUMED: _resume, AMENDED: _amend, ENDED: _end, HAPPENED: _happen, JUMPED: _jump,
+        BEGAN: _begin, ACTING: _act, ACTED: _acted, UNSETTLED: _unsettled, DONE: _done, RECHECKED: _rechecked,
+        ASKED: _ask, ANSWERED: _answer, APPROVED: _approve, ESCALATED: _escalate,
     }  # fmt: skip
