@@ -729,7 +729,7 @@ def test_steps_act_on_a_host_of_the_register(desk: Desk, tmp_path: Path) -> None
         )  # fmt: skip
         answer = desk.run(code=0)
     assert states(answer) == dict.fromkeys(("exec", "script", "service", "keep"), "ok")
-        assert "Accepted publickey" in (sshd.folder / "log").read_text()
+    assert "Accepted publickey" in (sshd.folder / "log").read_text()
     assert desk.log.read_text() == "exec\n$(id)\n"
 
 
