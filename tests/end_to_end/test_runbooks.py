@@ -341,7 +341,7 @@ def test_ctrl_c_leaves_a_run_that_can_go_on(desk: Desk) -> None:
     )
     running = desk.shop.start("runbook", "run", "one")
     assert eventually(lambda: desk.done == ["a", "b"])
-    running.process.send_signal(signal.SIGINT)
+    os.kill(running.process.pid, signal.SIGINT)
     assert running.wait().code == 130
     go.touch()
     desk.resume(code=0)
@@ -421,6 +421,31 @@ def test_whoever_resumed_a_run_cannot_agree_to_it_either(desk: Desk) -> None:
     desk.run(code=3)
     desk.shop.run("runbook", "resume", desk.newest, env={"SUDO_USER": "ben"}, code=3)
     approve(desk, "ben", 2)
+
+
+def test_agreement_is_to_the_text_as_it_was(desk: Desk) -> None:
+    desk.write(agree(desk), desk.noting("a"))
+    desk.run(code=3)
+    approve(desk, "ben", 0)
+    desk.write(agree(desk), desk.noting("b"))
+    assert desk.resume("--amend", "another step", code=3).document["state"] == "waiting_approval"
+    approve(desk, "ben", 0)
+    desk.resume(code=0)
+    assert desk.done == ["b"]
+
+
+def test_agreement_is_given_to_what_is_asked_for_only(desk: Desk) -> None:
+    desk.write(desk.noting("first", argv=["false"]), agree(desk), desk.noting("a"))
+    desk.run(code=3)
+    approve(desk, "ben", 2)
+
+
+def test_a_change_does_not_lose_what_has_begun(desk: Desk) -> None:
+    desk.write(desk.noting("a", "once"), desk.noting("b", argv=["false"]))
+    desk.run(code=3)
+    desk.write(desk.noting("renamed", "once"), desk.noting("b"))
+    assert "gone" in desk.resume("--amend", "renamed", code=2).error["message"]
+    assert desk.done == ["a"]
 
 
 def test_agreement_given_while_the_run_waits_before_a_terminal_lets_it_go_on(desk: Desk) -> None:
@@ -638,3 +663,32 @@ def test_diagnose_names_what_fits_and_waits_for_nothing_longer_than_ten_seconds(
     assert answer.document["unreadable"] == ["broken"]
     assert answer.seconds < 20  # ten, and a start on a busy machine
     assert len(answer.document["probes"]) == 15
+
+
+def test_a_clock_that_starts_in_a_runbook_within_runs_for_the_whole(desk: Desk) -> None:
+    duty = [{"id": "33", "start": "breach.aware", "deadline": "72h", "duty": "Art. 33(1)"}]
+    ask = {"personal_data": {"type": "bool", "text": "Affected?"}}
+    emit = [{"when": {"personal_data": True}, "event": "breach.aware"}]
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"}, clocks=duty)
+    desk.write({"id": "d", "title": "D", "kind": "decide", "ask": ask, "emit": emit}, name="two", clocks=duty)
+    assert desk.run("--answer", "personal_data=yes", code=0).document["duties"][0]["duty"] == "Art. 33(1)"
+
+
+def test_a_runbook_within_another_killed_at_each_event_does_nothing_twice(desk: Desk) -> None:
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"}, desk.noting("after", "once"))
+    desk.write(desk.noting("once", "once"), name="two")
+    number = 0
+    while True:
+        desk.log.unlink(missing_ok=True)
+        number += 1
+        if cut_off(desk, number, "before", "runbook", "run", "one") != -signal.SIGKILL:
+            break
+        if not (desk.runs / desk.newest / "journal").stat().st_size:
+            continue
+        answer = desk.resume()
+        for step in ("once", "after"):
+            if answer.document["state"] == "paused_in_doubt":
+                answer = desk.resume("--choose", f"{step}={'done' if step in desk.done else 'again'}")
+        assert answer.document["state"] == "completed", (number, str(answer))
+        assert sorted(desk.done) == ["after", "once"], number
+    assert number == 17
