@@ -105,37 +105,41 @@ class Desk:
 
     # Runs
 
-    def begin(self, book: str, *words: str, code: int | None = WAITING, person: str = "admin") -> Answer:
-        """Begin a run; work by hand counts as done."""
-        return self.run("runbook", "run", book, "--yes", *words, code=code, person=person)
+    def begin(self, book: str, *words: str, params: Mapping[str, object] | None = None, **answers: object) -> Answer:
+        """Begin a run that will wait somewhere."""
+        given = [word for name, value in (params or {}).items() for word in ("--param", f"{name}={value}")]
+        return self.run("runbook", "run", book, *given, *words, *_said(answers), code=WAITING)
 
-    def resume(self, run: Answer, *words: str, code: int | None = WAITING, person: str = "admin") -> Answer:
-        return self.run("runbook", "resume", run.document["run"], "--yes", *words, code=code, person=person)
+    def resume(self, run: Answer, *words: str, code: int | None = WAITING, **answers: object) -> Answer:
+        return self.run("runbook", "resume", run.document["run"], *words, *_said(answers), code=code)
 
     def approve(self, run: Answer, step: str, *, person: str = "technik", code: int = 0) -> Answer:
         return self.run("runbook", "approve", run.document["run"], step, person=person, code=code)
 
     def follow(self, book: str, *, approve: Sequence[str] = (), params: Mapping[str, object] | None = None,
                **answers: object) -> Answer:  # fmt: skip
-        """A run to its good end: it waits for agreement at just these steps, and the second person gives it."""
-        words = [word for name, value in (params or {}).items() for word in ("--param", f"{name}={value}")]
-        said = [word for name, value in answers.items() for word in ("--answer", f"{name}={value}")]
-        run = self.begin(book, *words, *said, code=None)
+        """A run to its good end, in which work by hand counts as done.
+
+        It waits for agreement at just the steps ``approve``, and the second person gives it.
+        """
+        given = [word for name, value in (params or {}).items() for word in ("--param", f"{name}={value}")]
+        run = self.run("runbook", "run", book, "--yes", *given, *_said(answers), code=None)
+        return self.go_on(run, approve=approve, **answers)
+
+    def go_on(self, run: Answer, *, approve: Sequence[str] = (), **answers: object) -> Answer:
+        """The rest of a run that waits, likewise."""
         for step in approve:
-            assert waits_for(run) == step, str(run)
+            assert waits_at(run, "waiting_approval") == step, str(run)
             self.approve(run, step)
-            run = self.resume(run, *said, code=None)
+            run = self.resume(run, "--yes", code=None, **answers)
         assert (run.code, run.document["state"]) == (0, "completed"), str(run)
         return run
 
     def journal(self, run: Answer) -> list[dict[str, Any]]:
-        text = (self._folder(run) / "journal").read_text()
+        text = (self.folder(run) / "journal").read_text()
         return [json.loads(line) for line in text.splitlines()]
 
-    def evidence(self, run: Answer) -> Path:
-        return self._folder(run) / "kept"
-
-    def _folder(self, run: Answer) -> Path:
+    def folder(self, run: Answer) -> Path:
         return self.shop.state / "shop" / "runs" / str(run.document["run"])
 
 
@@ -143,14 +147,21 @@ def states(run: Answer) -> dict[str, str]:
     return {step["id"]: step["state"] for step in run.document["steps"]}
 
 
-def waits_for(run: Answer) -> str:
-    """The step for whose approval it waits."""
-    assert run.document["state"] == "waiting_approval", str(run)
-    return next(name for name, state in states(run).items() if state == "waiting_approval")
+def waits_at(run: Answer, state: str) -> str:
+    """The step at which a run waits in that state."""
+    assert run.document["state"] == state, str(run)
+    return next(step["id"] for step in run.document["steps"] if step["state"] not in ("ok", "satisfied", "skipped"))
 
 
-def set_up(site: Site, shop: Shop) -> Desk:
-    """A desk for a running site that has an estate with the datasets of the template; the daemons change hands."""
+def _said(answers: Mapping[str, object]) -> list[str]:
+    return [word for name, value in answers.items() for word in ("--answer", f"{name}={value}")]
+
+
+def set_up(site: Site, shop: Shop, names: int) -> Desk:
+    """A desk for a running site that has an estate with the datasets of the template; the daemons change hands.
+
+    ``names`` is the port of a name server that knows the site.
+    """
     site.stop()
     hand_over(site)
     shutil.copytree(SHIPPED, shop.folder / "runbooks")
@@ -162,7 +173,7 @@ def set_up(site: Site, shop: Shop) -> Desk:
     shop.more |= {"runbooks": "runbooks", "register": "register.yaml"}
     shop.write()
     site.start()
-    return desk.write(**_values(site, shop))
+    return desk.write(**_values(site, shop), **_network(shop, names))
 
 
 def hand_over(site: Site) -> None:
@@ -221,3 +232,10 @@ def _values(site: Site, shop: Shop) -> dict[str, object]:
         "estate": shop.estate,
         "state": shop.state,
     }
+
+
+def _network(shop: Shop, names: int) -> dict[str, object]:
+    """An uplink, which is the server of the bucket, and name servers."""
+    assert shop.bucket
+    servers = dict.fromkeys(("dns_a", "dns_b", "resolver_a", "resolver_b"), f"127.0.0.1:{names}")
+    return {"uplink_url": f"{shop.bucket.endpoint}/", **servers}
