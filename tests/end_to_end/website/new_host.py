@@ -71,6 +71,10 @@ class NewHost:
         """The words before a command that is to run there."""
         return ("nsenter", f"--target={self._pid}", "--mount", "--pid", "--uts", "--ipc", "--net", "--root", "--wd=/")
 
+    def inside(self, path: Path) -> Path:
+        """Where this machine sees a place of the other's."""
+        return Path(f"/proc/{self._pid}/root{path}")
+
     def run(self, *words: str, entering: str = "") -> str:
         """What a command prints there."""
         run = subprocess.run(

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,12 +30,10 @@ from tests.end_to_end.website.stack import WEB_USER, Site
 from tests.end_to_end.website.truth import Truth
 from tests.servers import Rclone
 
-PATIENCE = 120
 ROUNDS = 12  # times that a run may wait for somebody
 TEMPORARY = ("body", "fastcgi", "proxy", "uwsgi", "scgi")  # folders of nginx
 CHECKS = 6
 CHECK = "import sys; from tests.end_to_end.website.test_restart import look; print(look(sys.stdin.read()))"
-WAIT = 'while ! grep -q "restore-database.*mariadb\\|restore-database.*acting" "$1"; do sleep 0.02; done'
 ANSWERS = {
     "personal_data": "false", "network": "back",
     "config_back": "true", "rebuild_database": "false", "new_address": "false", "disk_left": "false",
@@ -71,8 +70,8 @@ class Successor:
     def restart(self) -> Answer:
         return self.run("restart", "--outage", self.lost_at.isoformat(), *said(), code=None)
 
-    def resume(self, run: str) -> Answer:
-        return self.run("runbook", "resume", run, *said(), code=None)
+    def resume(self, run: str, *words: str) -> Answer:
+        return self.run("runbook", "resume", run, *said(), *words, code=None)
 
     def agree(self, waiting: Answer) -> list[str]:
         """The second person types what the run asks for, in a login of his own."""
@@ -91,16 +90,17 @@ class Successor:
             run = self.resume(run.document["run"])
         return run, agreed
 
-    def kill_in_the_restore(self, run: str) -> None:
-        """kill -9 while the database is being loaded; what loads it dies, too."""
-        shop = self.desk.shop
+    def kill_while_loading(self, run: str) -> None:
+        """kill -9 to drtool when the first tables of the database are there again, and not all."""
+        shop, tables = self.desk.shop, self.host.inside(self.desk.site.data)
         under_way = shop.start("runbook", "resume", run, *said(), env={"SUDO_USER": ACCOUNTS["admin"]})
-        begun = shop.state / "shop/runs" / f"{run}.system-database.1/journal"
-        self.host.run("sh", "-c", WAIT, "sh", str(begun))
-        drtool = [pid for pid, words in shop.processes().items() if "/bin/drtool" in words and "nsenter" not in words]
-        for pid in drtool:
-            os.kill(pid, signal.SIGKILL)
-        assert under_way.wait().code < 0 or drtool
+        while not any(tables.glob("*/wp_*.ibd")):
+            assert under_way.process.poll() is None, str(under_way.wait())
+            time.sleep(0.005)
+        for pid, words in shop.processes().items():
+            if "/bin/drtool" in words and not words.startswith("nsenter"):
+                os.kill(pid, signal.SIGKILL)
+        assert under_way.wait().out == ""
 
     def assert_measured(self, run: Answer) -> None:
         """From the loss to the proof, with the time that people took; in the journal, and in what is shown later."""
@@ -230,8 +230,12 @@ def test_a_restart_that_is_killed_in_the_middle_of_the_database_goes_on(successo
     name = run.document["run"]
     run = successor.resume(name)  # the machine is there, the database waits for agreement
     successor.agree(run)
-    successor.kill_in_the_restore(name)
-    run, _ = successor.carry_on(successor.resume(name))
+    successor.kill_while_loading(name)
+    run = successor.resume(name)
+    assert run.document["state"] == "paused_in_doubt", str(run)
+    assert "restore-database: it had begun when the run was cut off" in run.err
+    run, agreed = successor.carry_on(successor.resume(name, "--choose", "restore-database=again"))
+    assert agreed == ["approve-refill", "normal"], "nobody is asked twice"
     assert (run.code, run.document["state"]) == (0, "completed"), str(run)
     assert successor.check() == {}
     successor.assert_measured(run)
