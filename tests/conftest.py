@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ from hypothesis import settings
 from tests.databases import MariaDBServer, PostgreSQLServer
 from tests.servers import Rclone, SeaweedFS
 
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job ignores it, and so would its children
 settings.register_profile("patient", parent=settings(), deadline=None)  # a busy machine is no counterexample
 settings.load_profile("patient")
 

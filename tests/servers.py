@@ -158,7 +158,7 @@ def seaweed_command(folder: Path, port: int) -> list[str]:
         "dir": folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1",
         "s3.port": port, "s3.config": folder / "s3.json",
         "master.telemetry": "false", "master.electionTimeout": "1s", "master.volumeSizeLimitMB": 64,
-        "volume.max": 500, "s3.port.iceberg": 0, "s3.port.lance": 0,
+        "volume.max": 10000, "s3.port.iceberg": 0, "s3.port.lance": 0,
         "filer.localSocket": folder / "filer.sock", "s3.localSocket": folder / "s3.sock",
         **{f"{part}.{name}": free_port() for part in ("master", "volume", "filer") for name in ("port", "port.grpc")},
         "s3.port.grpc": free_port(),

@@ -29,7 +29,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_and_option_in_the_readme_exists(words: list[str]) -> None:
-    names = words[:2] if words[0] in ("copies", "schedule", "evidence", "hold") else words[:1]
+    names = words[:2] if words[0] in ("copies", "schedule", "evidence", "hold", "runbook") else words[:1]
     help_text = subprocess.run(
         [Path(sys.prefix) / "bin" / "drtool", *names, "--help"], capture_output=True, text=True, check=True
     ).stdout

@@ -8,9 +8,11 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ QUIET = 20.0  # seconds without progress after which the copy itself is asked wh
 PRODUCER = (sys.executable, "-P", "-m", "drtool.adapters.producer")  # -P: nothing is imported from where it runs
 STUCK = 600.0  # seconds without progress after which a restore from this copy is given up
 PACK = re.compile(r"\bpack ([0-9a-f]{64})\b")
+CACHE_VERSION = "1"  # cacheVersion in restic's internal/backend/cache/cache.go
 PACKS = 500  # of those that are gone, named in one search: a command line has its limits
 UNREADABLE = 1000  # paths kept of those that could not be read
 
@@ -58,7 +61,10 @@ class ResticProgram:
         state: Path,
         keep_open: Sequence[int] = (),
         scan: bool = False,
+        known: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """``known`` tells the repository's id, once it is."""
+        self._known, self._cached = known, False
         self._program, self._password, self._site = program, password, site
         self._cache, self._temporary = state / "cache", state / "tmp"
         self._keep_open = keep_open
@@ -234,7 +240,7 @@ class ResticProgram:
         address = place.address()
         env = {
             "PATH": process.SAFE_PATH,
-            "HOME": str(self._made(self._cache)),
+            "HOME": str(self._cache_for(place)),
             "TMPDIR": str(self._made(self._temporary)),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
@@ -257,6 +263,22 @@ class ResticProgram:
             cwd=cwd,
             keep_open=tuple(self._keep_open),
         )
+
+    def _cache_for(self, place: Place) -> Path:
+        """The cache's folder. Of two restics that begin at once, one could read its version while the other writes it.
+
+        restic's internal/backend/cache/cache.go reads ``ID/version`` and takes an empty file for an error.
+        """
+        if not self._cached:
+            with suppress(DrtoolError):  # there is no marker before a repository is made
+                repository_id = self._known() or place.marker().repository_id
+                version = self._made(self._cache / repository_id) / "version"
+                if not version.exists():
+                    draft = version.with_name(f".version-{threading.get_ident()}")
+                    draft.write_text(CACHE_VERSION)
+                    draft.replace(version)
+                self._cached = True
+        return self._made(self._cache)
 
     def _made(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -94,7 +94,8 @@ class RunConsole:
             shown = f" ({', '.join(question.values)})" if question.values else ""
             click.echo(f"  ? {key}: {printable(question.text)}{shown}", err=True)
         for choice in asked.choices:
-            click.echo(f"  {choice:12} {MEANING[choice]}", err=True)
+            meaning = "answer, a question at a time" if choice == "done" and asked.questions else MEANING[choice]
+            click.echo(f"  {choice:12} {meaning}", err=True)
         while True:
             word = self._line("> ", settled)
             if word is None:

@@ -250,9 +250,11 @@ def approve(settings: Settings, name: str, step: str, reason: str) -> int:
     asking = next((one for one in book.steps if one.id == step and isinstance(one, ApproveStep)), None)
     if not isinstance(asking, ApproveStep):
         raise UsageError(f"run {name} has no step {step} that asks for agreement", hint=f"drtool runbook show {name}")
+    if progress(journal).of(step).asked is None:
+        raise UsageError(f"run {name} does not ask for agreement to {step} now", hint=f"drtool runbook show {name}")
     account = operator()
     person = approver(read_register(estate), asking, account, operators_of(journal))
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    at = datetime.now(UTC).isoformat()
     journals.approve(name, step, {"account": account, "at": at, "reason": reason})
     answer(
         settings,

@@ -32,7 +32,7 @@ from drtool.cli.settings import Settings
 from drtool.core.media import Medium, declared_medium
 from drtool.core.model import Verdict
 from drtool.core.objects import Inventory
-from drtool.core.ports import Copy, Hosts, Messages, Probes, Restic, Show, Source, Union
+from drtool.core.ports import Copy, Evidence, Hosts, Messages, Probes, Restic, Show, Source, Union
 from drtool.documents.estate import Copy as CopyDocument
 from drtool.documents.estate import (
     DatabaseSource,
@@ -98,7 +98,7 @@ def open_outside(
             media=EstateMedia(estate),
             databases=EstateDatabases(estate),
             copies={name: _copies(estate, name, evidence, state, patient=patient) for name in estate.repositories},
-            restic=_restics(estate, program, state, locks, scan=show.watched),
+            restic=_restics(estate, program, state, locks, evidence, scan=show.watched),
             union=_union,
             show=show,
             operator=operator(),
@@ -241,7 +241,7 @@ def _copy(
 
 
 def _restics(
-    estate: Estate, program: Future[Path], state: Path, locks: FileLocks, *, scan: bool
+    estate: Estate, program: Future[Path], state: Path, locks: FileLocks, evidence: Evidence, *, scan: bool
 ) -> Callable[[str], Restic]:
     @cache
     def restic(repository: str) -> Restic:
@@ -253,6 +253,7 @@ def _restics(
             state=state,
             keep_open=locks.descriptors,
             scan=scan,
+            known=lambda: evidence.repository_id(repository),
         )
 
     return restic

@@ -434,6 +434,12 @@ class _Fold:
             elif step.state is StepState.OK:
                 self._steps[name] = replace(step, recheck=True)
 
+    def _amend(self, event: Event) -> None:
+        """Agreement was to the text as it was."""
+        for name, step in self._steps.items():
+            if step.asked:
+                self._steps[name] = replace(step, asked=None, approvals=())
+
     def _end(self, event: Event) -> None:
         self._ended = RunState(event.body["state"])
         if self._ended in (RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS):
@@ -505,7 +511,7 @@ class _Fold:
         self._jumps.append((event.at, timedelta(seconds=event.body["seconds"])))
 
     _HANDLERS = {  # noqa: RUF012 - never changed
-        STARTED: _start, RESUMED: _resume, ENDED: _end, BEGAN: _begin, ACTING: _act, ACTED: _acted, DONE: _done,
-        RECHECKED: _rechecked, ASKED: _ask, ANSWERED: _answer, APPROVED: _approve, ESCALATED: _escalate,
-        HAPPENED: _happen, JUMPED: _jump, UNSETTLED: _unsettled,
+        STARTED: _start, RESUMED: _resume, AMENDED: _amend, ENDED: _end, HAPPENED: _happen, JUMPED: _jump,
+        BEGAN: _begin, ACTING: _act, ACTED: _acted, UNSETTLED: _unsettled, DONE: _done, RECHECKED: _rechecked,
+        ASKED: _ask, ANSWERED: _answer, APPROVED: _approve, ESCALATED: _escalate,
     }  # fmt: skip

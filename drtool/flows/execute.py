@@ -28,6 +28,7 @@ from drtool.core.runbook import (
     DONE,
     ENDED,
     ESCALATED,
+    HAPPENED,
     PAUSED,
     RECHECKED,
     RESUMED,
@@ -58,8 +59,9 @@ from drtool.core.runbook import (
     progress,
     waiting_state,
 )
+from drtool.documents.durations import format_duration
 from drtool.documents.register import Register
-from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
+from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, RestoreStep, Runbook, RunbookStep, Step
 from drtool.errors import DrtoolError, UsageError
 from drtool.flows.observe import fitting, observe, observe_all
 from drtool.flows.parameters import Params, fill, named_in, resolve
@@ -105,9 +107,19 @@ class Beginning:
 
 
 def start(
-    runbook: Runbook, params: Params, journal: Journal, recovery: Recovery, beginning: Beginning, *, parallel: int = 1
+    runbook: Runbook,
+    params: Params,
+    journal: Journal,
+    recovery: Recovery,
+    beginning: Beginning,
+    *,
+    parallel: int = 1,
+    outer: Execution | None = None,
 ) -> RunView:
-    """A new run, as far as it gets. Raises ``UsageError`` for a drill that would destroy outside the sandbox."""
+    """A new run, as far as it gets; ``outer`` is the one that it is a part of.
+
+    Raises ``UsageError`` for a drill that would destroy outside the sandbox, and for texts that name no parameter.
+    """
     refuse_in_drill(runbook, params, recovery)
     _refuse_unknown_names(runbook, params)
     outside = recovery.outside
@@ -118,13 +130,21 @@ def start(
     }  # fmt: skip
     journal.append(STARTED, started)
     outside.evidence.append(journal.run, "runbook.started", {key: started[key] for key in _IN_EVIDENCE})
-    return Execution(runbook, params, journal, recovery, parallel=parallel).carry_on()
+    return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer).carry_on()
 
 
 _IN_EVIDENCE = ("runbook", "revision", "digest", "mode", "operator")
 
 
-def resume(runbook: Runbook, journal: Journal, recovery: Recovery, *, amend: str = "", parallel: int = 1) -> RunView:
+def resume(
+    runbook: Runbook,
+    journal: Journal,
+    recovery: Recovery,
+    *,
+    amend: str = "",
+    parallel: int = 1,
+    outer: Execution | None = None,
+) -> RunView:
     """Go on with a run that was cut off or waits.
 
     Raises ``UsageError`` where the runbook is not the one that was pinned at the start, unless a reason to ``amend``
@@ -141,7 +161,7 @@ def resume(runbook: Runbook, journal: Journal, recovery: Recovery, *, amend: str
     )
     if not progress(journal.events()).ended:
         journal.append(RESUMED, {"operator": recovery.outside.operator, "host": socket.gethostname()})
-    return Execution(runbook, params, journal, recovery, parallel=parallel).carry_on()
+    return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer, amend=amend).carry_on()
 
 
 def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) -> None:
@@ -151,6 +171,11 @@ def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) 
             hint=f"compare {runbook.path}; to go on with it as it is now: drtool runbook resume {journal.run}"
             " --amend REASON",
         )
+    so_far = progress(journal.events())
+    gone = so_far.steps.keys() - {step.id for step in runbook.steps}
+    if gone:
+        raise UsageError(f"steps that have begun are gone from runbook {runbook.runbook}: {', '.join(sorted(gone))}",
+                         hint="bring them back under their names, or start a new run")  # fmt: skip
     journal.append(AMENDED, {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator})
 
 
@@ -161,7 +186,9 @@ def refuse_in_drill(runbook: Runbook, params: Params, recovery: Recovery) -> Non
     outside = [
         step.id
         for step in runbook.steps
-        if step.effect == "destructive" and step.drill == "run" and not _in_sandbox(step, params, recovery)
+        if (step.effect == "destructive" or isinstance(step, RestoreStep))
+        and step.drill == "run"
+        and not _in_sandbox(step, params, recovery)
     ]
     if outside:
         raise UsageError(
@@ -190,10 +217,18 @@ class Execution:
     """One run, from where its journal stands."""
 
     def __init__(
-        self, runbook: Runbook, params: Params, journal: Journal, recovery: Recovery, *, parallel: int = 1
+        self,
+        runbook: Runbook,
+        params: Params,
+        journal: Journal,
+        recovery: Recovery,
+        *,
+        parallel: int = 1,
+        outer: Execution | None = None,
+        amend: str = "",
     ) -> None:
         self._runbook, self._params, self._journal, self._recovery = runbook, params, journal, recovery
-        self._parallel = parallel
+        self._parallel, self._outer, self._amend = parallel, outer, amend
         self._steps = ordered(runbook)
         self._documents: Mapping[str, Step] = {step.id: step for step in runbook.steps}
         outside = recovery.outside
@@ -210,9 +245,13 @@ class Execution:
 
     def carry_on(self) -> RunView:
         """Until it ends, or waits for somebody who is not there."""
+        for event in self._so_far().happened:
+            self._tell_outer(event)  # a crash may have come between the two journals
         with self._watched():
             state = self._one_by_one() if self._parallel == 1 else self._side_by_side()
-        return self.view(state)
+        view = self.view(state)
+        self._recovery.console.show(view)
+        return view
 
     def _one_by_one(self) -> RunState:
         while True:
@@ -413,9 +452,10 @@ class Execution:
              "by": self._recovery.outside.operator, "events": events},
         )  # fmt: skip
         for event in events:
+            self._tell_outer(event)
             for duty in self._duties():
                 if duty.start == event:
-                    self._tell(f"{duty.text}: within {duty.after}")
+                    self._tell(f"{duty.text}: within {format_duration(duty.after)}")
 
     def _ask_to_agree(self, step: ApproveStep) -> RunState | None:
         """Somebody else agrees in a process of his own; here one can only break the glass, or give up."""
@@ -432,7 +472,7 @@ class Execution:
             reply = self._recovery.console.ask(self._asked(step, Why.APPROVE, lines=lines, choices=choices),
                                                settled=settled)  # fmt: skip
             if reply and reply.choice == "break-glass":
-                self._journal.append(core.HAPPENED, {"event": f"break-glass.{step.id}", "reason": reply.reason,
+                self._journal.append(HAPPENED, {"event": f"break-glass.{step.id}", "reason": reply.reason,
                                                      "by": self._recovery.outside.operator})  # fmt: skip
             if reply:
                 self._answered(step, Reply(choice="done" if reply.choice == "break-glass" else reply.choice,
@@ -446,8 +486,10 @@ class Execution:
     def _take_approvals(self, step: ApproveStep) -> None:
         """Record the words that count: of people with the role, each once, none of whom carries out this run."""
         known = self._so_far().of(step.id).approvals
-        operators = operators_of(self._journal.events())
+        operators, asked = operators_of(self._journal.events()), self._so_far().of(step.id).asked
         for word in self._recovery.journals.approvals(self._journal.run, step.id):
+            if asked is None or datetime.fromisoformat(word["at"]) < asked:
+                continue  # it was given before it was asked for, or to a text that was changed since
             with suppress(UsageError):  # it was told to whoever gave the word
                 person = approver(self._recovery.register, step, word["account"], operators)
                 if person not in known:
@@ -506,24 +548,39 @@ class Execution:
         """How it stands now."""
         return view_of(self._runbook, self._journal.run, self._so_far(), state, self._clock.now())
 
+    def happened(self, event: str) -> None:
+        """Something happened in a run that is part of this one: a legal clock runs for the whole."""
+        if event not in self._so_far().happened:
+            self._journal.append(HAPPENED, {"event": event})
+            self._tell_outer(event)
+
+    def _tell_outer(self, event: str) -> None:
+        if self._outer:
+            self._outer.happened(event)
+
     def _other(self, step: RunbookStep) -> Acted:
-        """Another runbook to its end, as a run of its own; one that was cut off goes on."""
-        recovery, runbook = self._recovery, self._recovery.runbook(step.runbook)
-        prefix = f"{self._journal.run}.{step.id}"
-        for number in range(1, 1000):
-            run = f"{prefix}.{number}"
-            if run not in recovery.journals.runs():
-                params = resolve(runbook, self._scene(step).fill(step.params), recovery.register, recovery.estate)
-                outage = self._so_far().clocks.get("outage")
-                with recovery.journals.begin(run) as journal:
-                    beginning = Beginning(outage=outage, part_of=self._journal.run)
-                    return _as_act(start(runbook, params, journal, recovery, beginning))
-            if (ended := progress(recovery.journals.read(run)).ended) in GOOD_ENDS:
-                return Acted(good=True, exceptions=ended is RunState.COMPLETED_WITH_EXCEPTIONS)
-            if not ended:
-                with recovery.journals.carry_on(run) as journal:
-                    return _as_act(resume(runbook, journal, recovery))
-        raise UsageError(f"step {step.id} was tried a thousand times")
+        """Another runbook to its end, as a run of its own; one that was cut off goes on, one that failed is not."""
+        journals, runbook = self._recovery.journals, self._recovery.runbook(step.runbook)
+        named = f"{self._journal.run}.{step.id}."
+        tried = [run.removeprefix(named) for run in journals.runs() if run.startswith(named)]
+        last = max((int(number) for number in tried if number.isdigit()), default=0)
+        before = f"{named}{last}"
+        so_far = progress(journals.read(before)) if last else None
+        if so_far and so_far.ended in GOOD_ENDS:
+            return Acted(good=True, exceptions=so_far.ended is RunState.COMPLETED_WITH_EXCEPTIONS)
+        if so_far and not so_far.ended:
+            with journals.carry_on(before) as journal:
+                if so_far.started:
+                    return _as_act(resume(runbook, journal, self._recovery, amend=self._amend, outer=self))
+                return self._begin_other(step, runbook, journal)
+        with journals.begin(f"{named}{last + 1}") as journal:
+            return self._begin_other(step, runbook, journal)
+
+    def _begin_other(self, step: RunbookStep, runbook: Runbook, journal: Journal) -> Acted:
+        recovery = self._recovery
+        params = resolve(runbook, self._scene(step).fill(step.params), recovery.register, recovery.estate)
+        beginning = Beginning(outage=self._so_far().clocks.get("outage"), part_of=self._journal.run)
+        return _as_act(start(runbook, params, journal, recovery, beginning, outer=self))
 
     def _scene(self, step: Step) -> Scene:
         return Scene(

@@ -76,7 +76,7 @@ class LiveRun:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._lock = threading.RLock()
-        self._view: RunView | None = None
+        self._views: dict[str, RunView] = {}
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._tail = b""
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -93,13 +93,19 @@ class LiveRun:
                 self._output.append(f"{step}: {printable(line.decode(errors='replace'))[:300]}")
 
     def show(self, view: RunView) -> None:
-        self._view = view
+        """The run itself, and what runs within it as long as it does."""
+        with self._lock:
+            if self._views and view.run not in self._views and view.state is not RunState.RUNNING:
+                return
+            self._views[view.run] = view
+            if len(self._views) > 1 and view.state is not RunState.RUNNING:
+                del self._views[view.run]
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The screen stands still while somebody types."""
         self._live.stop()
-        if self._view:
+        if self._views:
             self._console.print(self._render())
         try:
             yield
@@ -110,17 +116,19 @@ class LiveRun:
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        view = self._view
-        if view is None:
-            return Text("")
         with self._lock:
+            views = list(self._views.values())
             output = Text("\n".join(self._output), style="dim", no_wrap=True, overflow="ellipsis")
-        clocks = Text("\n").join(Text(line, style=style) for line, style in clock_lines(view))
-        parts: list[RenderableType] = [clocks, _steps(view)]
-        if output:
-            parts.append(output)
-        mode = "" if view.mode == "real" else f" · {view.mode.upper()}"
-        return Panel(Group(*parts), title=f"{printable(view.title)}{mode}", subtitle=view.run, border_style="blue")
+        panels: list[RenderableType] = [_panel(view, clocks=not number) for number, view in enumerate(views)]
+        return Group(*panels, output) if views else Text("")
+
+
+def _panel(view: RunView, *, clocks: bool) -> Panel:
+    lines = clock_lines(view) if clocks else []
+    parts: list[RenderableType] = [Text(line, style=style) for line, style in lines]
+    mode = "" if view.mode == "real" else f" · {view.mode.upper()}"
+    title = f"{printable(view.title)}{mode}"
+    return Panel(Group(*parts, _steps(view)), title=title, subtitle=view.run, border_style="blue")
 
 
 class PlainRun:

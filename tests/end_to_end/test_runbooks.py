@@ -23,6 +23,7 @@ import pytest
 
 from tests.adapters.test_process import eventually
 from tests.end_to_end.shop import PROGRAMS, Answer, Shop
+from tests.ssh import Sshd
 
 REGISTER: dict[str, Any] = {
     "version": 1,
@@ -341,7 +342,7 @@ def test_ctrl_c_leaves_a_run_that_can_go_on(desk: Desk) -> None:
     )
     running = desk.shop.start("runbook", "run", "one")
     assert eventually(lambda: desk.done == ["a", "b"])
-    running.process.send_signal(signal.SIGINT)
+    os.kill(running.process.pid, signal.SIGINT)
     assert running.wait().code == 130
     go.touch()
     desk.resume(code=0)
@@ -421,6 +422,31 @@ def test_whoever_resumed_a_run_cannot_agree_to_it_either(desk: Desk) -> None:
     desk.run(code=3)
     desk.shop.run("runbook", "resume", desk.newest, env={"SUDO_USER": "ben"}, code=3)
     approve(desk, "ben", 2)
+
+
+def test_agreement_is_to_the_text_as_it_was(desk: Desk) -> None:
+    desk.write(agree(desk), desk.noting("a"))
+    desk.run(code=3)
+    approve(desk, "ben", 0)
+    desk.write(agree(desk), desk.noting("b"))
+    assert desk.resume("--amend", "another step", code=3).document["state"] == "waiting_approval"
+    approve(desk, "ben", 0)
+    desk.resume(code=0)
+    assert desk.done == ["b"]
+
+
+def test_agreement_is_given_to_what_is_asked_for_only(desk: Desk) -> None:
+    desk.write(desk.noting("first", argv=["false"]), agree(desk), desk.noting("a"))
+    desk.run(code=3)
+    approve(desk, "ben", 2)
+
+
+def test_a_change_does_not_lose_what_has_begun(desk: Desk) -> None:
+    desk.write(desk.noting("a", "once"), desk.noting("b", argv=["false"]))
+    desk.run(code=3)
+    desk.write(desk.noting("renamed", "once"), desk.noting("b"))
+    assert "gone" in desk.resume("--amend", "renamed", code=2).error["message"]
+    assert desk.done == ["a"]
 
 
 def test_agreement_given_while_the_run_waits_before_a_terminal_lets_it_go_on(desk: Desk) -> None:
@@ -638,3 +664,90 @@ def test_diagnose_names_what_fits_and_waits_for_nothing_longer_than_ten_seconds(
     assert answer.document["unreadable"] == ["broken"]
     assert answer.seconds < 20  # ten, and a start on a busy machine
     assert len(answer.document["probes"]) == 15
+
+
+def test_a_clock_that_starts_in_a_runbook_within_runs_for_the_whole(desk: Desk) -> None:
+    duty = [{"id": "33", "start": "breach.aware", "deadline": "72h", "duty": "Art. 33(1)"}]
+    ask = {"personal_data": {"type": "bool", "text": "Affected?"}}
+    emit = [{"when": {"personal_data": True}, "event": "breach.aware"}]
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"}, clocks=duty)
+    desk.write({"id": "d", "title": "D", "kind": "decide", "ask": ask, "emit": emit}, name="two", clocks=duty)
+    assert desk.run("--answer", "personal_data=yes", code=0).document["duties"][0]["duty"] == "Art. 33(1)"
+
+
+def test_a_runbook_within_another_killed_at_each_event_does_nothing_twice(desk: Desk) -> None:
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"}, desk.noting("after", "once"))
+    desk.write(desk.noting("once", "once"), name="two")
+    number = 0
+    while True:
+        desk.log.unlink(missing_ok=True)
+        number += 1
+        if cut_off(desk, number, "before", "runbook", "run", "one") != -signal.SIGKILL:
+            break
+        if not (desk.runs / desk.newest / "journal").stat().st_size:
+            continue
+        answer = desk.resume()
+        for step in ("once", "after"):
+            if answer.document["state"] == "paused_in_doubt":
+                answer = desk.resume("--choose", f"{step}={'done' if step in desk.done else 'again'}")
+        assert answer.document["state"] == "completed", (number, str(answer))
+        assert sorted(desk.done) == ["after", "once"], number
+    assert number == 17
+
+
+# Hosts of the register
+
+
+def far(desk: Desk, sshd: Sshd) -> None:
+    ssh = {
+        "address": "127.0.0.1",
+        "port": sshd.port,
+        "identity": str(sshd.identity),
+        "known_hosts": str(sshd.known_hosts),
+    }
+    on, log = str(desk.shop.folder / "on"), str(desk.log)
+    service = {"start": ["touch", on], "stop": ["rm", on], "status": ["test", "-e", on]}
+    desk.register["hosts"] = {"far": {"ssh": ssh, "services": {"shop": service}}}
+    desk.register["values"] = {"log": log}
+
+
+def test_steps_act_on_a_host_of_the_register(desk: Desk, tmp_path: Path) -> None:
+    with Sshd(folder_of(tmp_path)) as sshd:
+        far(desk, sshd)
+        script = desk.folder / "it.sh"
+        script.write_text('#!/bin/sh\necho "$1" >> "$2"\n')
+        digest = hashlib.sha256(script.read_bytes()).hexdigest()
+        active = {"probe": "service", "target": "{where}", "service": "shop"}
+        desk.write(
+            desk.noting("exec", target="{where}"),
+            {"id": "script", "title": "S", "kind": "script", "effect": "once", "script": "it.sh", "sha256": digest,
+             "args": ["$(id)", str(desk.log)], "target": "{where}", "drill": "run"},
+            {"id": "service", "title": "S", "kind": "service", "service": "shop", "action": "start", "drill": "run",
+             "target": "{where}", "check": active, "verify": [active]},
+            {"id": "keep", "title": "E", "kind": "evidence", "collect": {"who": ["id"]}, "target": "{where}"},
+            params={"where": {"type": "host", "default": "far"}},
+        )  # fmt: skip
+        answer = desk.run(code=0)
+    assert states(answer) == dict.fromkeys(("exec", "script", "service", "keep"), "ok")
+    assert "Accepted publickey" in (sshd.folder / "log").read_text()
+    assert desk.log.read_text() == "exec\n$(id)\n"
+
+
+def test_a_host_that_vanishes_in_the_middle_of_a_step_pauses_the_run(desk: Desk, tmp_path: Path) -> None:
+    with Sshd(folder_of(tmp_path)) as sshd:
+        far(desk, sshd)
+        step = desk.noting("a", "once", target="far", argv=["sh", "-c", f'echo a >> "{desk.log}"; sleep 8'])
+        desk.write(step | {"timeout": "40s"})
+        running = desk.shop.start("runbook", "run", "one")
+        assert eventually(lambda: desk.done == ["a"])
+        sshd.kill()
+        answer = running.wait()
+        assert answer.document["state"] == "paused_failed"
+        assert "far" in answer.document["steps"][0]["reason"]
+    assert desk.done == ["a"]
+
+
+def folder_of(tmp_path: Path) -> Path:
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    return folder
