@@ -81,9 +81,9 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def pages(certificate: Path | None = None) -> Iterator[int]:
+def pages(certificate: Path | None = None, *, port: int = 0) -> Iterator[int]:
     """A server of pages; its port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Pages)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)

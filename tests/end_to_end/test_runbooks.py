@@ -23,6 +23,7 @@ import pytest
 
 from tests.adapters.test_process import eventually
 from tests.end_to_end.shop import PROGRAMS, Answer, Shop
+from tests.ssh import Sshd
 
 REGISTER: dict[str, Any] = {
     "version": 1,
@@ -692,3 +693,61 @@ def test_a_runbook_within_another_killed_at_each_event_does_nothing_twice(desk: 
         assert answer.document["state"] == "completed", (number, str(answer))
         assert sorted(desk.done) == ["after", "once"], number
     assert number == 17
+
+
+# Hosts of the register
+
+
+def far(desk: Desk, sshd: Sshd) -> None:
+    ssh = {
+        "address": "127.0.0.1",
+        "port": sshd.port,
+        "identity": str(sshd.identity),
+        "known_hosts": str(sshd.known_hosts),
+    }
+    on, log = str(desk.shop.folder / "on"), str(desk.log)
+    service = {"start": ["touch", on], "stop": ["rm", on], "status": ["test", "-e", on]}
+    desk.register["hosts"] = {"far": {"ssh": ssh, "services": {"shop": service}}}
+    desk.register["values"] = {"log": log}
+
+
+def test_steps_act_on_a_host_of_the_register(desk: Desk, tmp_path: Path) -> None:
+    with Sshd(folder_of(tmp_path)) as sshd:
+        far(desk, sshd)
+        script = desk.folder / "it.sh"
+        script.write_text('#!/bin/sh\necho "$1" >> "$2"\n')
+        digest = hashlib.sha256(script.read_bytes()).hexdigest()
+        active = {"probe": "service", "target": "{where}", "service": "shop"}
+        desk.write(
+            desk.noting("exec", target="{where}"),
+            {"id": "script", "title": "S", "kind": "script", "effect": "once", "script": "it.sh", "sha256": digest,
+             "args": ["$(id)", str(desk.log)], "target": "{where}", "drill": "run"},
+            {"id": "service", "title": "S", "kind": "service", "service": "shop", "action": "start", "drill": "run",
+             "target": "{where}", "check": active, "verify": [active]},
+            {"id": "keep", "title": "E", "kind": "evidence", "collect": {"who": ["id"]}, "target": "{where}"},
+            params={"where": {"type": "host", "default": "far"}},
+        )  # fmt: skip
+        answer = desk.run(code=0)
+    assert states(answer) == dict.fromkeys(("exec", "script", "service", "keep"), "ok")
+    assert "Accepted publickey" in (sshd.folder / "log").read_text()
+    assert desk.log.read_text() == "exec\n$(id)\n"
+
+
+def test_a_host_that_vanishes_in_the_middle_of_a_step_pauses_the_run(desk: Desk, tmp_path: Path) -> None:
+    with Sshd(folder_of(tmp_path)) as sshd:
+        far(desk, sshd)
+        step = desk.noting("a", "once", target="far", argv=["sh", "-c", f'echo a >> "{desk.log}"; sleep 8'])
+        desk.write(step | {"timeout": "40s"})
+        running = desk.shop.start("runbook", "run", "one")
+        assert eventually(lambda: desk.done == ["a"])
+        sshd.kill()
+        answer = running.wait()
+        assert answer.document["state"] == "paused_failed"
+        assert "far" in answer.document["steps"][0]["reason"]
+    assert desk.done == ["a"]
+
+
+def folder_of(tmp_path: Path) -> Path:
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    return folder

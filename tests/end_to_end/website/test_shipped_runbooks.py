@@ -76,7 +76,7 @@ def test_02_a_lost_certificate_comes_from_the_backup(desk: Desk) -> None:
     desk.write(cert_source=site.root / "etc")
     assert desk.diagnosed() == {"nwb-02-certificate"}
     answers = {"cert_way": "from_backup", "key_lost": False, "personal_data": False}
-    desk.follow("nwb-02-certificate", approve=["approve-restore"], **answers)
+    desk.follow("nwb-02-certificate", approve=["approve-restore"], failed={"present"}, **answers)
     assert site.check() == {}
 
 
@@ -98,14 +98,14 @@ def test_03_a_full_disk_gets_room_and_the_database_is_not_touched(desk: Desk) ->
             path.write_bytes(os.urandom(1000))
         age(site.data / "dump.sql.gz")
         fill(disk, [log / f"access.log.{number}.gz" for number in range(2, 6)])
-        with pytest.raises(AssertionError, match="is full"):
+        with pytest.raises(AssertionError, match="No space left on device"):
             site.query("CREATE TABLE orders AS SELECT REPEAT('x', 60000) FROM seq_1_to_300")
         site.mariadb.kill()
         assert "nwb-03-disk-full" in desk.diagnosed()
         run = desk.follow("nwb-03-disk-full", lost=False, personal_data=False)
         assert (states(run)["more-room"], states(run)["start-database"]) == ("satisfied", "ok")
         assert [path for path in keep if not path.exists()] == []
-        assert [path.name for path in log.iterdir()] == ["access.log", "access.log.1"]
+        assert {path.name for path in log.iterdir()} == {"access.log", "access.log.1"}
         site.query("CREATE TABLE orders AS SELECT REPEAT('x', 60000) FROM seq_1_to_30; DROP TABLE orders")
         assert site.check() == {}
 
@@ -131,7 +131,7 @@ def small_disk(site: Site) -> Iterator[Path]:
 
 def fill(disk: Path, files: list[Path]) -> None:
     """To the last byte, with old files of about the same size."""
-    part = shutil.disk_usage(disk).free // len(files)
+    part = shutil.disk_usage(disk).free // len(files) - 4096
     for file in files:
         file.write_bytes(bytes(part))
         age(file)
@@ -147,7 +147,7 @@ def age(path: Path) -> None:
 
 
 def test_04_a_failed_deployment_is_taken_back_with_its_migration(desk: Desk) -> None:
-    site, releases = desk.site, desk.site.root / "srv/releases"
+    site, releases = desk.site, desk.site.root / "releases"
     releases.mkdir()
     site.web_root.rename(releases / "20261101-1200")
     (releases / "20261120-1800").mkdir()
@@ -179,7 +179,7 @@ def test_05_an_intruders_page_back_door_and_account_are_gone(desk: Desk) -> None
     assert "break-glass" in desk.resume(run, *alone, code=2).error["message"]
     desk.approve(run, "approve-restore", person="admin", code=2)
     run = desk.go_on(run, approve=["approve-restore", "approve-open"])
-    assert {duty["id"] for duty in run.document["duties"]} == {"dsgvo-33", "dsgvo-33-2"}
+    assert ["Art. 33 Abs. " in duty["duty"] for duty in run.document["duties"]] == [True, True]
     traces = [path.read_text() for path in desk.folder(run).rglob("php-in-uploads.txt")]
     assert ["session.php" in text for text in sorted(traces)] == [False, True]
     assert site.check() == {}
@@ -248,15 +248,16 @@ def stuck(site: Site) -> Iterator[None]:
     yield
 
 
-def test_09_a_dead_uplink_is_waited_for_and_shown_to_be_back(desk: Desk) -> None:
-    desk.write(uplink_url=f"http://127.0.0.1:{free_port()}/")
+def test_09_a_dead_uplink_is_seen_and_proven_to_be_back(desk: Desk) -> None:
+    port = free_port()
+    desk.write(uplink_url=f"http://127.0.0.1:{port}/")
     assert desk.diagnosed() == {"nwb-09-network"}
     run = desk.begin("nwb-09-network", "--yes", network="back", personal_data=False)
     assert waits_at(run, "paused_failed") == "restored"
-    with pages() as port:
-        desk.write(uplink_url=f"http://127.0.0.1:{port}/")
+    with pages(port=port):
         assert desk.diagnosed() == set()
-        desk.follow("nwb-09-network", network="wait", personal_data=False)
+        run = desk.resume(run, "--yes", "--choose", "restored=retry", code=0)
+    assert run.document["state"] == "completed"
 
 
 def test_10_a_zone_that_is_wrong_comes_back_with_a_higher_serial(desk: Desk) -> None:
@@ -264,7 +265,7 @@ def test_10_a_zone_that_is_wrong_comes_back_with_a_higher_serial(desk: Desk) -> 
     zone, here = site.root / "etc/zone", f"127.0.0.1:{port}"
     good = zone_of(site, site.address)
     zone.write_text(good)
-    desk.run("backup", "--dataset", "shop-etc")
+    desk.run("backup", "shop-etc")
     commands = [str(SERVICE), str(site.root / "run/named.pid"), str(site.root / "log/named.out")]
     program = [sys.executable, nameserver.__file__, str(zone), site.content.host, str(port), commands[1]]
     desk.add_service(
