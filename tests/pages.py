@@ -6,7 +6,7 @@ import http.server
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,9 +81,9 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def pages(certificate: Path | None = None) -> Iterator[int]:
+def pages(certificate: Path | None = None, *, port: int = 0) -> Iterator[int]:
     """A server of pages; its port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Pages)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
@@ -97,7 +97,9 @@ def pages(certificate: Path | None = None) -> Iterator[int]:
     thread.join()
 
 
-ZONE = {
+Zone = Mapping[tuple[str, str], Sequence[str]]  # names with the kind of record: the records
+
+ZONE: Zone = {
     ("shop.example.", "A"): ["192.0.2.7", "192.0.2.8"],
     ("shop.example.", "AAAA"): ["2001:db8::7"],
     ("shop.example.", "MX"): ["10 mail.shop.example."],
@@ -107,15 +109,15 @@ ZONE = {
 
 
 @contextmanager
-def names() -> Iterator[int]:
-    """A name server that knows ``ZONE``, refuses ``refused.example`` and says nothing of ``silent.example``."""
+def names(zone: Zone = ZONE) -> Iterator[int]:
+    """A name server that knows ``zone``, refuses ``refused.example`` and says nothing of ``silent.example``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         line.bind(("127.0.0.1", 0))
-        threading.Thread(target=_serve_names, args=(line,), daemon=True).start()
+        threading.Thread(target=_serve_names, args=(line, zone), daemon=True).start()
         yield line.getsockname()[1]
 
 
-def _serve_names(line: socket.socket) -> None:
+def _serve_names(line: socket.socket, zone: Zone) -> None:
     while True:
         try:
             asked, place = line.recvfrom(4096)
@@ -128,11 +130,11 @@ def _serve_names(line: socket.socket) -> None:
             continue
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.RA
-        records = ZONE.get((name, kind), [])
+        records = zone.get((name, kind), [])
         if records:
             answer.answer.append(dns.rrset.from_text_list(name, 60, "IN", kind, records))
         elif name == "refused.example.":
             answer.set_rcode(dns.rcode.REFUSED)
-        elif name not in {known for known, _ in ZONE}:
+        elif name not in {known for known, _ in zone}:
             answer.set_rcode(dns.rcode.NXDOMAIN)
         line.sendto(answer.to_wire(), place)

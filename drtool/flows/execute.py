@@ -560,10 +560,12 @@ class Execution:
 
 
 def _as_act(view: RunView) -> Acted:
+    waits = [(since.isoformat(), (until or view.at).isoformat()) for since, until in view.waits]
+    facts = {"run": view.run, "waits": waits}
     if view.state in GOOD_ENDS:
-        return Acted(good=True, exceptions=view.state is RunState.COMPLETED_WITH_EXCEPTIONS, facts={"run": view.run})
+        return Acted(good=True, exceptions=view.state is RunState.COMPLETED_WITH_EXCEPTIONS, facts=facts)
     if view.state in (RunState.FAILED, RunState.ABORTED):
-        return Acted(good=False, reason=f"run {view.run} {view.state}", facts={"run": view.run})
+        return Acted(good=False, reason=f"run {view.run} {view.state}", facts=facts)
     return Acted(good=False, waiting=view.state)
 
 

@@ -25,4 +25,5 @@ def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: 
         measured=measure(so_far, now),
         duties=due(duties, so_far),
         at=now,
+        waits=so_far.waits,
     )

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+QUARTER = datetime.timedelta(days=90)
+
 
 class Authority:
     """Its key and certificate lie in ``folder``, where clients find ``certificate``."""
@@ -26,18 +28,18 @@ class Authority:
             folder.mkdir(parents=True, exist_ok=True)
             self._begin()
 
-    def issue(self, host: str, certificate: Path, key: Path) -> None:
-        """Write a new key, and a certificate for a server of that name."""
+    def issue(self, host: str, certificate: Path, key: Path, *, ends_in: datetime.timedelta = QUARTER) -> None:
+        """Write a new key, and a certificate for a server of that name; one may have ended already."""
         own = ec.generate_private_key(ec.SECP256R1())
         issuer = x509.load_pem_x509_certificate(self.certificate.read_bytes()).subject
-        builder = _begun(_name(host), issuer, own, days=90)
+        builder = _begun(_name(host), issuer, own, ends_in)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         _write(certificate, key, builder.sign(self._load(), hashes.SHA256()), own)
 
     def _begin(self) -> None:
         own, name = ec.generate_private_key(ec.SECP256R1()), _name("drtool tests' own authority")
-        builder = _begun(name, name, own, days=3650)
+        builder = _begun(name, name, own, 40 * QUARTER)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         _write(self.certificate, self._key, builder.sign(own, hashes.SHA256()), own)
 
@@ -52,7 +54,7 @@ def _name(text: str) -> x509.Name:
 
 
 def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ends_in: datetime.timedelta
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -61,8 +63,8 @@ def _begun(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(now - QUARTER)
+        .not_valid_after(now + ends_in)
     )
 
 

@@ -33,12 +33,14 @@ class Visitor:
     port: int
     host: str
     authority: Path
+    source: str = ""  # the address that the visitor comes from; without it any
 
     def get(self, path: str) -> bytes:
         """What is served there; raises Differs where it is not served with 200."""
         trust = ssl.create_default_context(cafile=str(self.authority))
+        source = (self.source, 0) if self.source else None
         try:
-            with socket.create_connection((self.address, self.port), PATIENCE) as plain:
+            with socket.create_connection((self.address, self.port), PATIENCE, source) as plain:
                 connection = http.client.HTTPSConnection(self.host, self.port, context=trust)
                 connection.sock = trust.wrap_socket(plain, server_hostname=self.host)
                 connection.request("GET", path)

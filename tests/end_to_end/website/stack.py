@@ -104,8 +104,11 @@ class Site:
             "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
         )  # fmt: skip
         self.mariadb.start()
-        accounts = self._filled("accounts.sql", **self.content.passwords)
-        _run("mariadb", "--no-defaults", "--user=root", f"--socket={self.socket}", entering=accounts)
+        _run("mariadb", "--no-defaults", "--user=root", f"--socket={self.socket}", entering=self.accounts())
+
+    def accounts(self) -> str:
+        """The statements that make the accounts in a new database."""
+        return self._filled("accounts.sql", **self.content.passwords)
 
     def rebuild_empty_server(self) -> None:
         """What stands before a restore after everything has gone: all daemons run, and there is no content."""

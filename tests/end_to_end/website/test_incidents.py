@@ -4,64 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import pytest
-
-from tests.end_to_end.shop import Answer, Shop
 from tests.end_to_end.website import incidents
-from tests.end_to_end.website.stack import Site
-from tests.servers import Rclone
-
-
-@dataclass(kw_only=True)
-class Hosted:
-    """A site, and the estate that looks after it."""
-
-    site: Site
-    shop: Shop
-
-    def run(self, *words: str, code: int = 0) -> Answer:
-        return self.shop.run(*words, code=code)
-
-    def assert_served_again(self) -> None:
-        """Every mark, image, number and file is there; and a browser that trusts the authority shows the page."""
-        self.site.restart_php()
-        assert self.site.check() == {}
-        shot = self.site.screenshot(self.shop.folder / "after.png")
-        assert (shot.title, shot.error) == (self.before.title, "")
-        assert shot.picture is not None
-        assert len(shot.picture.read_bytes()) > 10_000
-
-    def __post_init__(self) -> None:
-        self.before = self.site.screenshot(self.shop.folder / "before.png")
-        assert self.before.title
-
-
-@pytest.fixture
-def hosted(site: Site, tmp_path: Path, rclone: Rclone) -> Iterator[Hosted]:
-    """WordPress backed up to both copies, last night."""
-    shop = Shop(folder=tmp_path / "shop", bucket=rclone.bucket())
-    assert shop.bucket
-    shop.add_directory("disk")
-    shop.add_bucket("offsite", rclone, shop.bucket)
-    shop.add_files("site-files", site.web_root)
-    shop.datasets["site-db"] = {
-        "repository": "main",
-        "rpo": "24h",
-        "rto": "1h",
-        "mariadb": {
-            "database": site.database,
-            "defaults_file": str(site.backup_file),
-            "restore_defaults_file": str(site.admin_file),
-        },
-    }
-    shop.write().init()
-    shop.run("backup", code=0)
-    yield Hosted(site=site, shop=shop)
-    shop.close()
+from tests.end_to_end.website.hosted import Hosted
 
 
 def test_a_dropped_table_comes_back(hosted: Hosted) -> None:
