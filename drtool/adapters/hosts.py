@@ -11,6 +11,7 @@ import pwd
 import secrets as randomness
 import shlex
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -116,6 +117,18 @@ class SystemHosts:
             raise UsageError(f"secrets cannot be handed to host {host}", hint="run the step on this machine")
         self._connect(host, line)
         return self._run_there(host, line, _there(argv, env or {}, limit), take, limit=limit, stdin=stdin)
+
+    def end_left_over(self, mark: str) -> tuple[int, ...]:
+        marked = f"DRTOOL_STEP={mark}".encode()
+        ended = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdecimal() and marked in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    ended.append(int(entry.name))
+            except OSError:
+                continue  # it has ended, or is somebody else's
+        return tuple(ended)
 
     def service(self, host: str, service: str, action: str) -> Commands:
         known = self._service(host, service)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from drtool.adapters.files import NewFile, put
 from drtool.adapters.process import writer
 from drtool.core.evidence import canonical, link, stamp, verify
 from drtool.core.model import Event
@@ -89,6 +91,12 @@ class FileJournals:
         with self.carry_on(run) as journal:
             yield journal
 
+    def _place(self, run: str) -> Path:
+        """Raises ``UsageError`` for what is no name of a run."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", run):
+            raise UsageError(f"there is no run {run!r}", hint="drtool runbook list")
+        return self._folder / run
+
     @contextmanager
     def carry_on(self, run: str) -> Iterator[FileJournal]:
         descriptor = self._opened(run, os.O_RDWR | os.O_APPEND)
@@ -96,7 +104,7 @@ class FileJournals:
             _lock(descriptor, run)
             whole, events = _read(descriptor, run)
             os.ftruncate(descriptor, whole)
-            yield FileJournal(self._folder / run, descriptor, events, self._clock)
+            yield FileJournal(self._place(run), descriptor, events, self._clock)
         finally:
             os.close(descriptor)
 
@@ -109,24 +117,21 @@ class FileJournals:
 
     def approve(self, run: str, step: str, word: Mapping[str, str]) -> None:
         os.close(self._opened(run, os.O_RDONLY))
-        folder = self._folder / run / "approvals"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / f"{step}.{word['account'].encode().hex()}"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-            json.dump(dict(word), file)
+        path = self._place(run) / "approvals" / f"{step}.{word['account'].encode().hex()}"
+        put({path: NewFile(content=json.dumps(dict(word)).encode(), mode=0o600)}, replace=True, folder_mode=0o700)
 
     def approvals(self, run: str, step: str) -> tuple[Mapping[str, str], ...]:
         found = []
-        for path in sorted((self._folder / run / "approvals").glob(f"{step}.*")):
-            try:
-                found.append(json.loads(path.read_text()))
-            except ValueError:
-                continue  # it is being written
+        for path in sorted((self._place(run) / "approvals").glob(f"{step}.*")):
+            with suppress(ValueError, OSError):
+                word = json.loads(path.read_text())
+                if isinstance(word, dict) and {"account", "at"} <= word.keys():
+                    found.append(word)
         return tuple(found)
 
     def _opened(self, run: str, flags: int) -> int:
         try:
-            return os.open(self._folder / Path(run).name / _FILE, flags | os.O_CLOEXEC)
+            return os.open(self._place(run) / _FILE, flags | os.O_CLOEXEC)
         except OSError:
             raise UsageError(f"there is no run {run}", hint="drtool runbook list") from None
 

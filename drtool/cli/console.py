@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import select
 import sys
+import termios
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import click
@@ -17,9 +19,11 @@ from drtool.render.show import printable
 
 MEANING = {
     "retry": "do it again", "again": "do it again: it was not done", "done": "it is done",
+    "verify": "look again whether it worked, without doing it again",
     "skip": "leave it out, with a reason; the run ends with exceptions", "undo": "take back what was done, and end",
     "abort": "end the run as it is, with a reason", "break-glass": "go on alone, with a reason that is reviewed",
 }  # fmt: skip
+TYPED_WHOLE = frozenset({"again", "undo", "abort", "break-glass"})
 NEED_A_REASON = frozenset({"skip", "abort", "break-glass", "undo"})
 
 
@@ -96,14 +100,17 @@ class RunConsole:
         for choice in asked.choices:
             meaning = "answer, a question at a time" if choice == "done" and asked.questions else MEANING[choice]
             click.echo(f"  {choice:12} {meaning}", err=True)
+        with suppress(termios.error, OSError):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
         while True:
             word = self._line("> ", settled)
             if word is None:
                 return None
-            choice = next((one for one in asked.choices if word and one.startswith(word)), "")
-            if choice:
+            meant = [one for one in asked.choices if word and one.startswith(word)]
+            if len(meant) == 1 and (meant[0] == word or meant[0] not in TYPED_WHOLE):
+                choice = meant[0]
                 break
-            click.echo(f"one of: {', '.join(asked.choices)}", err=True)
+            click.echo(f"one of: {', '.join(asked.choices)}; those that cannot be taken back in full", err=True)
         answers = {key: self._answer(key, one) for key, one in asked.questions.items()} if choice == "done" else {}
         reason = self._reason() if choice in NEED_A_REASON else ""
         return Reply(choice=choice, answers=answers, reason=reason)

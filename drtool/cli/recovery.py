@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TextIO
 
 from drtool.adapters.journal import FileJournals
 from drtool.adapters.patience import again
@@ -54,9 +55,9 @@ def open_recovery(settings: Settings, said: Said, *, mode: str = "real", acts: b
     """Everything a run touches. Without ``acts`` a state folder that cannot be written to is no obstacle."""
     estate = open_estate(settings)
     procedures, register = read_procedures(estate), read_register(estate)
-    live = acts and sys.stderr.isatty() and not settings.quiet
+    live = acts and _is_terminal(sys.stderr) and not settings.quiet
     with ExitStack() as stack:
-        console = RunConsole(said, present=acts and sys.stdin.isatty() and not settings.as_json, live=live)
+        console = RunConsole(said, present=acts and _is_terminal(sys.stdin) and not settings.as_json, live=live)
         stack.callback(console.close)
         outside = stack.enter_context(open_outside(settings, estate, reads=not acts, show=Told(console)))
         hosts = stack.enter_context(open_hosts(register, state_folder(settings, estate.site)))
@@ -74,3 +75,8 @@ def open_recovery(settings: Settings, said: Said, *, mode: str = "real", acts: b
             secret=secret_of,
             mode=mode,
         )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Python has no stream where it was started with a closed one."""
+    return stream is not None and stream.isatty()

@@ -10,7 +10,7 @@ from drtool.cli.recovery import open_recovery
 from drtool.cli.runbook import beginning_options, carry_out, said_options
 from drtool.cli.settings import Settings, command
 from drtool.flows import diagnose as flow
-from drtool.flows.restart import PARALLEL, as_runbook
+from drtool.flows.restart import as_runbook
 from drtool.render import machine
 
 
@@ -22,9 +22,7 @@ def restart(settings: Settings, **asked: Any) -> int:
 
     It is a run as of any runbook: `drtool runbook show`, `resume` and `approve` go with it.
     """
-    return carry_out(
-        settings, lambda recovery: as_runbook(recovery.concept(), recovery.estate.locale), {}, asked, parallel=PARALLEL
-    )
+    return carry_out(settings, lambda recovery: as_runbook(recovery.concept(), recovery.estate.locale), {}, asked)
 
 
 @command("drtool diagnose")

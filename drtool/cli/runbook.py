@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from drtool.adapters.journal import FileJournals
 from drtool.cli.answer import answer
 from drtool.cli.console import Said
 from drtool.cli.recovery import journals_of, open_recovery, read_procedures, read_register
 from drtool.cli.settings import Settings, command
 from drtool.cli.wiring import open_estate, operator
+from drtool.core.model import Event
 from drtool.core.runbook import RunState, RunView, progress
 from drtool.documents.loader import Procedure
 from drtool.documents.restart_concept import RestartConcept
 from drtool.documents.runbook import ApproveStep, Runbook
-from drtool.errors import DocumentInvalid, UsageError
+from drtool.errors import DocumentInvalid, Interrupted, UsageError
 from drtool.flows.agree import approver, operators_of
 from drtool.flows.execute import Beginning, resume, start
 from drtool.flows.intend import intend
@@ -78,8 +81,24 @@ def list_all(settings: Settings) -> int:
     procedures = read_procedures(estate)
     problems = find_problems(procedures, read_register(estate), estate, date.today())
     rows = [_row(one, [problem.message for problem in problems if problem.procedure == one.id]) for one in procedures]
-    answer(settings, lambda: {"runbooks": rows}, lambda words: words.show_runbooks(rows), good=False)
+    runs = _unfinished(journals_of(settings, estate))
+    answer(
+        settings,
+        lambda: {"runbooks": rows, "runs": runs},
+        lambda words: words.show_runbooks(rows, runs),
+        good=False,
+    )
     return 0
+
+
+def _unfinished(journals: FileJournals) -> list[dict[str, Any]]:
+    """The runs that have not ended, without those that are parts of others."""
+    found = {run: progress(journals.read(run)) for run in journals.runs() if "." not in run}
+    return [
+        {"run": run, "runbook": so_far.started["runbook"], "state": so_far.paused or RunState.RUNNING}
+        for run, so_far in found.items()
+        if so_far.started and not so_far.ended
+    ]
 
 
 def _row(one: Procedure, problems: list[str]) -> dict[str, Any]:
@@ -112,7 +131,7 @@ def _view(settings: Settings, run: str) -> RunView:
     so_far = progress(journals_of(settings, estate).read(run))
     document = _document(read_procedures(estate), so_far.started["runbook"])
     book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
-    return view_of(book, run, so_far, RunState.RUNNING, datetime.now(UTC))
+    return view_of(book, run, so_far, so_far.paused or RunState.RUNNING, datetime.now(UTC))
 
 
 def _document(procedures: Iterable[Procedure], name: str) -> Runbook | RestartConcept:
@@ -193,23 +212,33 @@ def carry_out(
     choose: Callable[[Recovery], Runbook],
     given: Mapping[str, str],
     asked: Mapping[str, Any],
-    *,
-    parallel: int = 1,
 ) -> int:
     """Start a run, show it, and return the exit code."""
     with open_recovery(settings, _said(asked), mode="drill" if asked["drill"] else "real") as recovery:
         book = choose(recovery)
         params = resolve(book, given, recovery.register, recovery.estate)
         beginning = Beginning(outage=_when(asked["outage"]), detected=_when(asked["detected"]))
+        if beginning.outage and beginning.detected and beginning.detected < beginning.outage:
+            raise UsageError("what is noticed has begun before", hint="correct --outage or --detected")
         with recovery.journals.begin(_new_run()) as journal:
             recovery.console.tell(f"run {journal.run}; if it is cut off: drtool runbook resume {journal.run}")
-            view = start(book, params, journal, recovery, beginning, parallel=_parallel(book, recovery, parallel))
+            with _going_on(journal.run):
+                view = start(book, params, journal, recovery, beginning, parallel=_parallel(book, recovery))
     return _answered(settings, view)
 
 
-def _parallel(book: Runbook, recovery: Recovery, otherwise: int) -> int:
+@contextmanager
+def _going_on(run: str) -> Iterator[None]:
+    """Who ends drtool in the middle is told how the same run goes on: another one would do things twice."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", hint=f"drtool runbook resume {run}") from None
+
+
+def _parallel(book: Runbook, recovery: Recovery) -> int:
     concept = any(isinstance(one.document, RestartConcept) and one.id == book.runbook for one in recovery.procedures)
-    return PARALLEL if concept else otherwise
+    return PARALLEL if concept else 1
 
 
 def _new_run() -> str:
@@ -234,7 +263,8 @@ def resume_run(settings: Settings, name: str, amend: str, **asked: Any) -> int:
             raise UsageError(f"run {name} is part of another", hint=f"drtool runbook resume {started['part_of']}")
         book = _chosen(recovery, started["runbook"])
         with_mode = recovery.in_mode(started["mode"])
-        view = resume(book, journal, with_mode, amend=amend, parallel=_parallel(book, recovery, 1))
+        with _going_on(name):
+            view = resume(book, journal, with_mode, amend=amend, parallel=_parallel(book, recovery))
     return _answered(settings, view)
 
 
@@ -255,7 +285,7 @@ def approve(settings: Settings, name: str, step: str, reason: str) -> int:
     if progress(journal).of(step).asked is None:
         raise UsageError(f"run {name} does not ask for agreement to {step} now", hint=f"drtool runbook show {name}")
     account = operator()
-    person = approver(read_register(estate), asking, account, operators_of(journal))
+    person = approver(read_register(estate), asking, account, _operators(journals, journal))
     at = datetime.now(UTC).isoformat()
     journals.approve(name, step, {"account": account, "at": at, "reason": reason})
     answer(
@@ -285,6 +315,12 @@ def print_them(settings: Settings, names: tuple[str, ...], output: Path) -> int:
     return 0
 
 
+def _operators(journals: FileJournals, journal: tuple[Event, ...]) -> frozenset[str]:
+    """Who carries out a run, and those that it is a part of."""
+    outer = progress(journal).started.get("part_of")
+    return operators_of(journal) | (_operators(journals, journals.read(outer)) if outer else frozenset())
+
+
 def _said(asked: Mapping[str, Any]) -> Said:
     return Said(
         answers=pairs(asked["answers"]), choices=pairs(asked["choices"]), reason=asked["reason"], yes=asked["yes"]
@@ -303,7 +339,7 @@ def pairs(written: tuple[str, ...]) -> dict[str, str]:
 
 
 def _when(text: str | None) -> datetime | None:
-    moment = parse_moment(text).astimezone(UTC) if text else None
+    moment = parse_moment(text, end=False).astimezone(UTC) if text else None
     if moment and moment > datetime.now(UTC):
         raise UsageError(f"{text} is still to come")
     return moment

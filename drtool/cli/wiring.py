@@ -106,8 +106,9 @@ def open_outside(
 
 
 def operator() -> str:
-    """The login name of who acts."""
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    """The login name of who acts; only root is believed to have been somebody else before."""
+    before = os.environ.get("SUDO_USER") if os.geteuid() == 0 else None
+    return before or pwd.getpwuid(os.getuid()).pw_name
 
 
 def _opened(state: Path) -> EvidenceStore:

@@ -471,6 +471,9 @@ class Hosts(Protocol):
         A program that is not there ends with 127, as in a shell.
         """
 
+    def end_left_over(self, mark: str) -> tuple[int, ...]:
+        """End every process of this machine that bears the mark in ``DRTOOL_STEP``; their ids."""
+
     def service(self, host: str, service: str, action: str) -> tuple[tuple[str, ...], ...]:
         """The commands, one after the other, that start, stop, restart or reload a service, or (``status``) ask for it.
 

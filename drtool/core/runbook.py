@@ -43,7 +43,7 @@ class RunState(StrEnum):
     WAITING_MANUAL = "waiting_manual"
     PAUSED_FAILED = "paused_failed"
     PAUSED_IN_DOUBT = "paused_in_doubt"
-    PAUSED_OPERATOR = "paused_operator"
+    PAUSED_OPERATOR = "paused_operator"  # somebody ended drtool by Ctrl-C
     COMPLETED = "completed"
     COMPLETED_WITH_EXCEPTIONS = "completed_with_exceptions"
     FAILED = "failed"
@@ -157,6 +157,8 @@ class StepProgress:
 
     state: StepState = StepState.PENDING
     attempts: int = 0
+    retries: int = 0  # how often a person said that it is to be done again
+    undo_failed: bool = False
     began: datetime | None = None
     ended: datetime | None = None
     asked: datetime | None = None
@@ -182,7 +184,9 @@ class Progress:
     aborted: bool
     ended: RunState | None
     waits: tuple[tuple[datetime, datetime | None], ...]
-    jumps: tuple[tuple[datetime, timedelta], ...]
+    jumped: timedelta  # by how much the clock was set so far; ``steady`` and ``waits`` are without it
+    steady: Mapping[str, datetime]  # the clocks, as a clock shows them that nobody sets
+    paused: RunState | None
 
     def of(self, step: str) -> StepProgress:
         return self.steps.get(step, StepProgress())
@@ -271,13 +275,17 @@ def fits(when: Mapping[str, tuple[Answer, ...]], answers: Mapping[str, Answer]) 
 
 def _taking_back(steps: Sequence[Step], so_far: Progress, busy: frozenset[str]) -> Iterator[Next]:
     """What was done is taken back, the latest first; then the run is aborted."""
-    done = [step for step in steps if step.undoable and so_far.of(step.id).state in (StepState.OK, *BAD)]
+    done = [step for step in steps if step.undoable and _may_be_done(so_far.of(step.id))]
     if busy:
         return
     if so_far.undoing and done:
         yield TakeBack(max(done, key=lambda step: so_far.of(step.id).ended or datetime.min).id)
     else:
         yield End(RunState.ABORTED)
+
+
+def _may_be_done(now: StepProgress) -> bool:
+    return now.state in (StepState.OK, StepState.UNVERIFIED, StepState.IN_DOUBT, *BAD) and not now.undo_failed
 
 
 def _verdict(steps: Sequence[Step], so_far: Progress) -> RunState:
@@ -323,11 +331,10 @@ class Measured:
 
 
 def measure(so_far: Progress, now: datetime) -> Measured:
-    """The measured recovery time, without what the clock jumped meanwhile."""
-    begin, end = so_far.clocks.get("outage") or so_far.clocks.get("started"), so_far.clocks.get("service_restored")
-    until = end or now
-    jumped = sum((by for at, by in so_far.jumps if begin and begin < at <= until), timedelta())
-    return Measured(recovery=end - begin - jumped if begin and end else None, waiting=_covered(so_far.waits, until))
+    """The measured recovery time, and the waiting within it, without what the clock jumped meanwhile."""
+    begin, end = so_far.steady.get("outage") or so_far.steady.get("started"), so_far.steady.get("service_restored")
+    until = end or now - so_far.jumped
+    return Measured(recovery=end - begin if begin and end else None, waiting=_covered(so_far.waits, until))
 
 
 def _covered(waits: Iterable[tuple[datetime, datetime | None]], until: datetime) -> timedelta:
@@ -386,6 +393,9 @@ def jumped(before: Event, at: datetime, boot: str, running: float) -> float:
 _NOTICED = 60.0
 
 
+_PAUSE = ""  # under which name a paused run is waited for
+
+
 class _Fold:
     """The journal, event by event."""
 
@@ -398,9 +408,11 @@ class _Fold:
         self._escalated: set[str] = set()
         self._undoing = self._aborted = False
         self._ended: RunState | None = None
-        self._waits: list[tuple[datetime, datetime | None]] = []
-        self._paused: datetime | None = None  # until somebody resumes it
-        self._jumps: list[tuple[datetime, timedelta]] = []
+        self._waits: list[tuple[datetime, datetime]] = []
+        self._asked: dict[str, datetime] = {}  # what is waited for now, since when
+        self._paused: RunState | None = None  # until somebody resumes it
+        self._jumped = timedelta()
+        self._steady: dict[str, datetime] = {}
 
     def take(self, event: Event) -> None:
         handler = self._HANDLERS.get(event.kind)
@@ -418,21 +430,25 @@ class _Fold:
             undoing=self._undoing,
             aborted=self._aborted,
             ended=self._ended,
-            waits=(*self._waits, *([(self._paused, None)] if self._paused else [])),
-            jumps=tuple(self._jumps),
+            waits=(*self._waits, *((since, None) for since in self._asked.values())),
+            jumped=self._jumped,
+            steady=dict(self._steady),
+            paused=self._paused,
         )
 
     def _start(self, event: Event) -> None:
         self._started = event.body
         for clock, at in event.body.get("clocks", {}).items():
-            self._clocks[clock] = datetime.fromisoformat(at)
-        self._clocks["started"] = event.at
+            self._clocks[clock] = self._steady[clock] = datetime.fromisoformat(at)
+        self._set("started", event)
+
+    def _set(self, clock: str, event: Event) -> None:
+        self._clocks[clock], self._steady[clock] = event.at, event.at - self._jumped
 
     def _resume(self, event: Event) -> None:
         """Whatever was about to act and did not end is in doubt; whatever only began is as if it never had."""
-        if self._paused:
-            self._waits.append((self._paused, event.at))
-            self._paused = None
+        self._paused = None
+        self._no_longer_asked(_PAUSE, event)
         for name, step in self._steps.items():
             if step.state is StepState.RUNNING:
                 self._steps[name] = replace(step, state=StepState.IN_DOUBT)
@@ -440,18 +456,20 @@ class _Fold:
                 self._steps[name] = replace(step, recheck=True)
 
     def _pause(self, event: Event) -> None:
-        self._paused = event.at
+        self._paused = RunState(event.body["state"])
+        self._asked.setdefault(_PAUSE, event.at - self._jumped)
 
     def _amend(self, event: Event) -> None:
         """Agreement was to the text as it was."""
+        self._started = {**self._started, "params": event.body.get("params", self._started.get("params", {}))}
         for name, step in self._steps.items():
             if step.asked:
                 self._steps[name] = replace(step, asked=None, approvals=())
 
     def _end(self, event: Event) -> None:
         self._ended = RunState(event.body["state"])
-        if self._ended in (RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS):
-            self._clocks.setdefault("normal", event.at)
+        if self._ended not in (RunState.FAILED, RunState.ABORTED) and "normal" not in self._clocks:
+            self._set("normal", event)
 
     def _change(self, event: Event, **changes: Any) -> None:
         name = event.body["step"]
@@ -467,26 +485,34 @@ class _Fold:
 
     def _acted(self, event: Event) -> None:
         good = event.body.get("good", False)
-        self._change(event, acted=event.body, **({"state": StepState.UNVERIFIED} if good else {}))
+        before = self._steps.get(event.body["step"], StepProgress())
+        self._change(event, acted=event.body, exceptions=before.exceptions or event.body.get("exceptions", False),
+                     **({"state": StepState.UNVERIFIED} if good else {}))  # fmt: skip
         for since, until in event.body.get("waits", ()):  # those of a run within
             self._waits.append((datetime.fromisoformat(since), datetime.fromisoformat(until)))
 
     def _done(self, event: Event) -> None:
+        if event.body.get("undo"):
+            self._change(event, undo_failed=True, reason=event.body.get("reason", ""))
+            return
         state = StepState(event.body["state"])
         before = self._steps.get(event.body["step"], StepProgress())
         self._change(event, state=state, ended=event.at, began=before.began or event.at,
-                     reason=event.body.get("reason", ""), exceptions=event.body.get("exceptions", False))  # fmt: skip
+                     reason=event.body.get("reason", ""),
+                     exceptions=before.exceptions or event.body.get("exceptions", False))  # fmt: skip
         if "marks" in event.body:
-            self._clocks[event.body["marks"]] = event.at
+            self._set(event.body["marks"], event)
 
     def _rechecked(self, event: Event) -> None:
-        self._change(event, recheck=False)
+        """What is no longer so is an exception, though it was done."""
+        before = self._steps.get(event.body["step"], StepProgress())
+        self._change(event, recheck=False, exceptions=before.exceptions or not event.body["good"])
 
     def _ask(self, event: Event) -> None:
         before = self._steps.get(event.body["step"], StepProgress())
         if before.asked is None:
             self._change(event, asked=event.at, began=before.began or event.at)
-            self._waits.append((event.at, None))
+            self._asked.setdefault(event.body["step"], event.at - self._jumped)
 
     def _answer(self, event: Event) -> None:
         self._answers.update(event.body.get("answers", {}))
@@ -496,13 +522,25 @@ class _Fold:
         changes: dict[str, Any] = {"asked": None}
         if choice in ("retry", "again"):
             changes |= {"state": StepState.PENDING, "unsettled": False}
-        elif choice in ("skip", "done"):
+            self._retries(event)
+        elif choice in ("skip", "done", "verify"):
             state = StepState.SKIPPED if choice == "skip" else StepState.UNVERIFIED
             changes |= {"state": state, "ended": event.at, "reason": event.body.get("reason", "")}
+        if event.body.get("exceptions"):
+            changes["exceptions"] = True
         self._undoing = self._undoing or choice == "undo"
         self._aborted = self._aborted or choice in ("abort", "undo")
         self._change(event, **changes)
-        self._waits = [(since, until or event.at) for since, until in self._waits]
+        self._no_longer_asked(event.body["step"], event)
+
+    def _no_longer_asked(self, what: str, event: Event) -> None:
+        since = self._asked.pop(what, None)
+        if since:
+            self._waits.append((since, event.at - self._jumped))
+
+    def _retries(self, event: Event) -> None:
+        before = self._steps.get(event.body["step"], StepProgress())
+        self._change(event, retries=before.retries + 1)
 
     def _approve(self, event: Event) -> None:
         before = self._steps.get(event.body["step"], StepProgress())
@@ -518,7 +556,7 @@ class _Fold:
         self._escalated.add(event.body["escalation"])
 
     def _jump(self, event: Event) -> None:
-        self._jumps.append((event.at, timedelta(seconds=event.body["seconds"])))
+        self._jumped += timedelta(seconds=event.body["seconds"])
 
     _HANDLERS = {  # noqa: RUF012 - never changed
         STARTED: _start, PAUSED: _pause, RESUMED: _resume, AMENDED: _amend, ENDED: _end,

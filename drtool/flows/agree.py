@@ -19,6 +19,10 @@ def approver(register: Register, step: ApproveStep, account: str, operators: fro
         raise UsageError(f"the register knows nobody with the account {account}", hint="people.NAME.accounts")
     if role is None or person not in (role.person, role.deputy):
         raise UsageError(f"{register.people[person].name} does not have the role {step.by}")
+    accounts = {account for one in register.people.values() for account in one.accounts}
+    if step.four_eyes and (strangers := sorted(operators - accounts)):
+        raise UsageError(f"the register does not say who carries out this run as {', '.join(strangers)}",
+                         hint="people.NAME.accounts")  # fmt: skip
     own = [name for name, one in register.people.items() if operators.intersection(one.accounts)]
     if step.four_eyes and (account in operators or person in own):
         raise UsageError(f"{register.people[person].name} carries out this run, and cannot agree to it")

@@ -14,14 +14,15 @@ from drtool.errors import UsageError
 from drtool.flows.observe import fitting, observe
 from drtool.flows.recovery import Recovery
 
-LIMIT = timedelta(seconds=9)
-AT_ONCE = 16
+LIMIT = timedelta(seconds=8)  # of the ten; the rest is for drtool's own start
+MOST_AT_ONCE = 200
 
 
 def diagnose(recovery: Recovery) -> Diagnosis:
     """Look, and name the runbooks that fit, with why. What does not answer in time cannot tell."""
     runbooks = [one.document for one in recovery.procedures if isinstance(one.document, Runbook)]
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="detect")
+    probes = sum(len(one.detect.probes) for one in runbooks if one.detect)
+    pool = ThreadPoolExecutor(min(max(probes, 1), MOST_AT_ONCE), thread_name_prefix="detect")
     asked = {
         (runbook.runbook, number): pool.submit(_look, probe, known_values(runbook, recovery), recovery)
         for runbook in runbooks
@@ -63,7 +64,7 @@ def _look(probe: Probe, values: Mapping[str, Answer], recovery: Recovery) -> Obs
 def _answer(future: Future[Observation]) -> Observation:
     if future.done() and not future.cancelled():
         return future.result()
-    late = f"no answer within {LIMIT.seconds} s"
+    late = "there was no time to ask" if future.cancelled() else f"no answer within {LIMIT.seconds} s"
     return Observation(probe="", verdict=Verdict.UNKNOWN, reason=late, seconds=LIMIT.total_seconds())
 
 

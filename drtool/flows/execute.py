@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from drtool import __version__
+from drtool.core.model import Verdict
 from drtool.core.observation import Observation
 from drtool.core.ports import Journal
 from drtool.core.runbook import (
@@ -63,9 +64,9 @@ from drtool.flows.agree import approver, operators_of
 from drtool.flows.observe import fitting, observe, observe_all
 from drtool.flows.order import alternatives, ordered
 from drtool.flows.parameters import Params, resolve
-from drtool.flows.perform import Acted, Scene, perform, told, whom
+from drtool.flows.perform import Acted, Scene, mark_of, perform, told, whom
 from drtool.flows.recovery import Recovery
-from drtool.flows.refuse import refuse_in_drill, refuse_unknown_names
+from drtool.flows.refuse import in_sandbox, refuse_in_drill, refuse_unsound
 from drtool.flows.view import view_of
 
 GOOD_ENDS = frozenset({RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS})
@@ -100,7 +101,7 @@ def start(
     Raises ``UsageError`` for a drill that would destroy outside the sandbox, and for texts that name no parameter.
     """
     refuse_in_drill(runbook, params, recovery)
-    refuse_unknown_names(runbook, params)
+    refuse_unsound(runbook, params, recovery)
     outside = recovery.outside
     started = {
         "runbook": runbook.runbook, "revision": runbook.revision, "digest": runbook.digest, "mode": recovery.mode,
@@ -129,33 +130,70 @@ def resume(
     Raises ``UsageError`` where the runbook is not the one that was pinned at the start, unless a reason to ``amend``
     it is given.
     """
-    started = progress(journal.events()).started
+    so_far = progress(journal.events())
+    _compare_with_evidence(so_far, journal, recovery)
+    if so_far.ended:
+        return view_of(runbook, journal.run, so_far, so_far.ended, recovery.outside.clock.now())
     pinned = next((event.body["digest"] for event in reversed(journal.events()) if event.kind == AMENDED),
-                  started["digest"])  # fmt: skip
+                  so_far.started["digest"])  # fmt: skip
     if runbook.digest != pinned:
         _amend(runbook, journal, recovery, amend)
     params = Params(
-        values=started["params"],
+        values=progress(journal.events()).started["params"],
         secrets={name: param.secret for name, param in runbook.params.items() if param.secret},
     )
-    if not progress(journal.events()).ended:
-        journal.append(RESUMED, {"operator": recovery.outside.operator, "host": socket.gethostname()})
+    refuse_in_drill(runbook, params, recovery)
+    journal.append(RESUMED, {"operator": recovery.outside.operator, "host": socket.gethostname()})
     return Execution(runbook, params, journal, recovery, parallel=parallel, outer=outer, amend=amend).carry_on()
+
+
+def _compare_with_evidence(so_far: Progress, journal: Journal, recovery: Recovery) -> None:
+    """The evidence knows how a run ended. What a crash kept from it is told now; what the journal lacks was cut."""
+    known = list(recovery.outside.evidence.events(run=journal.run, kind=IN_EVIDENCE))
+    if so_far.ended and not known:
+        tell_of_the_end(journal, recovery)
+    if known and not so_far.ended:
+        raise DrtoolError(
+            f"the journal of run {journal.run} was cut: the evidence knows {known[-1].body['events']} events of it,"
+            f" and its end ({known[-1].body['state']})",
+            hint="keep the file as evidence, and start a new run",
+        )
+
+
+def tell_of_the_end(journal: Journal, recovery: Recovery) -> None:
+    """Put the journal's head into the evidence."""
+    started, ended = journal.events()[0], journal.events()[-1]
+    recovery.outside.evidence.append(
+        journal.run,
+        IN_EVIDENCE,
+        {"runbook": started.body["runbook"], "state": progress(journal.events()).ended,
+         "events": ended.seq, "head": ended.hash},
+    )  # fmt: skip
+
+
+IN_EVIDENCE = "runbook.ended"
 
 
 def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) -> None:
     if not reason:
         raise UsageError(
             f"runbook {runbook.runbook} was changed since run {journal.run} began",
-            hint=f"compare {runbook.path}; to go on with it as it is now: drtool runbook resume {journal.run}"
-            " --amend REASON",
+            hint=f"compare {runbook.path}; to go on with it as it is now: drtool runbook resume"
+            f" {journal.run.partition('.')[0]} --amend REASON",
         )
     so_far = progress(journal.events())
     gone = so_far.steps.keys() - {step.id for step in runbook.steps}
     if gone:
         raise UsageError(f"steps that have begun are gone from runbook {runbook.runbook}: {', '.join(sorted(gone))}",
                          hint="bring them back under their names, or start a new run")  # fmt: skip
-    journal.append(AMENDED, {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator})
+    given = {name: value for name, value in so_far.started["params"].items() if name in runbook.params}
+    params = resolve(runbook, given, recovery.register, recovery.estate)
+    refuse_unsound(runbook, params, recovery)
+    journal.append(
+        AMENDED,
+        {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator,
+         "params": dict(params.values)},
+    )  # fmt: skip
 
 
 class Execution:
@@ -192,11 +230,23 @@ class Execution:
         """Until it ends, or waits for somebody who is not there."""
         for event in self._so_far().happened:
             self._tell_outer(event)  # a crash may have come between the two journals
+        self._end_what_is_left_over()
         with self._watched():
-            state = self._one_by_one() if self._parallel == 1 else self._side_by_side()
+            try:
+                state = self._one_by_one() if self._parallel == 1 else self._side_by_side()
+            except KeyboardInterrupt:
+                self._pause(RunState.PAUSED_OPERATOR)
+                raise
         view = self.view(state)
         self._recovery.console.show(view)
         return view
+
+    def _end_what_is_left_over(self) -> None:
+        """Of a step in doubt nothing may go on beside what is done next: what outlived a killed drtool is ended."""
+        for step in self._steps:
+            if self._so_far().of(step.id).state is StepState.IN_DOUBT:
+                for pid in self._recovery.hosts.end_left_over(mark_of(self._journal.run, step.id)):
+                    self._tell(f"{step.id} was still at work as process {pid}, which was ended")
 
     def _one_by_one(self) -> RunState:
         while True:
@@ -213,8 +263,9 @@ class Execution:
         pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="step")
         try:
             while True:
-                taken = frozenset(busy.values()) | frozenset(waiting)
-                following = next_steps(self._steps, self._so_far(), taken)
+                so_far, taken = self._so_far(), frozenset(busy.values())
+                ends = so_far.aborted or so_far.undoing  # then nobody is waited for any more
+                following = next_steps(self._steps, so_far, taken if ends else taken | frozenset(waiting))
                 if following and isinstance(following[0], End):
                     return self._end(following[0].state)
                 for one in following[: self._parallel - len(busy)]:
@@ -269,9 +320,14 @@ class Execution:
         if self._recovery.mode == "drill" and step.drill in ("simulate", "skip"):
             self._done(step.id, StepState.SKIPPED, "a drill leaves it out")
             return None
-        if step.check and fitting(seen := observe(step.check, self._values, self._recovery)):
-            self._done(step.id, StepState.SATISFIED, seen.reason)
-            return None
+        if step.check:
+            seen = observe(step.check, self._values, self._recovery)
+            if fitting(seen):
+                self._done(step.id, StepState.SATISFIED, seen.reason)
+                return None
+            if seen.verdict is Verdict.UNKNOWN and step.effect in ("once", "destructive"):
+                self._done(step.id, StepState.FAILED, f"its check cannot tell, so it was not done: {seen.reason}")
+                return None
         retry = step.retry if step.effect in ("read", "idempotent") else None
         acted = self._recovery.again(
             lambda: self._attempt(step),
@@ -282,7 +338,7 @@ class Execution:
         if acted.waiting:
             return acted.waiting
         if acted.good:
-            self._verify(step, exceptions=acted.exceptions)
+            self._verify(step)
         else:
             self._done(step.id, StepState.TIMED_OUT if acted.overdue else StepState.FAILED, acted.reason)
         return None
@@ -293,13 +349,16 @@ class Execution:
             what = told(step, self._values)
         except UsageError as error:
             return Acted(good=False, reason=error.message)
+        if self._recovery.mode == "drill" and not in_sandbox(step, self._params, self._recovery):
+            return Acted(good=False, reason="a drill does not destroy outside of the sandbox")
         self._journal.append(ACTING, {"step": step.id, "what": what})
         acted = perform(step, scene)
         if not acted.waiting:
-            self._journal.append(ACTED, {"step": step.id, "good": acted.good, "reason": acted.reason, **acted.facts})
+            body = {"step": step.id, "good": acted.good, "reason": acted.reason, **acted.facts}
+            self._journal.append(ACTED, body | ({"exceptions": True} if acted.exceptions else {}))
         return acted
 
-    def _verify(self, step: Step, *, exceptions: bool = False) -> None:
+    def _verify(self, step: Step) -> None:
         try:
             seen = observe_all(step.verify, self._values, self._recovery)
             bad = _first_bad(seen)
@@ -308,12 +367,10 @@ class Execution:
         if bad:
             self._done(step.id, StepState.FAILED, f"not as it should be: {bad}")
         else:
-            self._done(step.id, StepState.OK, exceptions=exceptions)
+            self._done(step.id, StepState.OK)
 
-    def _done(self, name: str, state: StepState, reason: str = "", *, exceptions: bool = False) -> None:
+    def _done(self, name: str, state: StepState, reason: str = "") -> None:
         body: dict[str, Any] = {"step": name, "state": state, "reason": reason}
-        if exceptions:
-            body["exceptions"] = True
         marks = self._documents[name].marks
         if marks and state in (StepState.OK, StepState.SATISFIED):
             body["marks"] = marks
@@ -324,29 +381,39 @@ class Execution:
     def _take_back(self, step: Step) -> RunState | None:
         assert step.undo is not None  # only such are taken back
         if step.undo.manual:
-            asked = self._asked(step, Why.MANUAL, lines=(step.undo.manual,), choices=("done",))
+            lines = (self._scene(step).fill(step.undo.manual),)
+            asked = self._asked(step, Why.MANUAL, lines=lines, choices=("done",))
             if not self._recovery.console.ask(asked, settled=lambda: False):
                 return RunState.WAITING_MANUAL
-        else:
-            assert step.undo.argv is not None  # one of the two
-            scene = self._scene(step)
-            argv = scene.fill(step.undo.argv)
-            self._journal.append(ACTING, {"step": step.id, "undo": list(argv)})
+        elif bad := self._undo(step):
+            self._journal.append(DONE, {"step": step.id, "undo": True, "reason": f"it could not be taken back: {bad}"})
+            self._tell(f"{step.id}: it could not be taken back: {bad}")
+            return None
+        self._done(step.id, StepState.UNDONE)
+        return None
+
+    def _undo(self, step: Step) -> str:
+        """Why it could not be taken back; '' where it was."""
+        assert step.undo and step.undo.argv  # the other way is a person's
+        scene = self._scene(step)
+        argv = scene.fill(step.undo.argv)
+        self._journal.append(ACTING, {"step": step.id, "undo": list(argv)})
+        try:
             end = self._recovery.hosts.run(
                 scene.fill(getattr(step, "target", None) or ""),
                 argv,
                 limit=step.timeout.total_seconds(),
                 take=lambda piece: self._recovery.console.output(step.id, piece),
+                env=scene.fill(getattr(step, "env", {})),
             )
-            if not end.good:
-                self._tell(f"{step.id}: taking it back ended with {end.code}")
-        self._done(step.id, StepState.UNDONE)
-        return None
+        except DrtoolError as error:
+            return error.message
+        return "" if end.good else f"{argv[0]} ended with {end.code}"
 
     # What a person says
 
     def _ask(self, step: Step, why: Why) -> RunState | None:
-        if self._recovery.mode == "drill" and step.drill == "skip" and why in (Why.MANUAL, Why.DECIDE):
+        if self._recovery.mode == "drill" and step.drill == "skip" and step.kind == why:
             self._done(step.id, StepState.SKIPPED, "a drill leaves it out")
             return None
         if why is Why.MANUAL and step.check and fitting(seen := observe(step.check, self._values, self._recovery)):
@@ -364,8 +431,10 @@ class Execution:
     def _question(self, step: Step, why: Why) -> Asked:
         if why is Why.FAILED:
             undo = ("undo",) if any(one.undoable for one in self._steps) else ()
-            lines: tuple[str, ...] = (self._so_far().of(step.id).reason,)
-            return self._asked(step, why, lines=lines, choices=("retry", "skip", *undo, "abort"))
+            now = self._so_far().of(step.id)
+            verify = ("verify",) if now.acted.get("good") else ()
+            lines: tuple[str, ...] = (now.reason,)
+            return self._asked(step, why, lines=lines, choices=(*verify, "retry", "skip", *undo, "abort"))
         if why is Why.IN_DOUBT:
             lines = ("it had begun when the run was cut off: it may be done, or not, or half",)
             return self._asked(step, why, lines=lines, choices=("again", "done", "skip", "abort"))
@@ -385,16 +454,11 @@ class Execution:
     def _answered(self, step: Step, reply: Reply) -> None:
         answers = reply.answers
         emits = step.emit if isinstance(step, DecideStep) else ()
-        events = [
-            one.event
-            for one in emits
-            if fits(alternatives(one.when), answers)
-        ]  # fmt: skip
-        self._journal.append(
-            ANSWERED,
-            {"step": step.id, "choice": reply.choice, "answers": dict(answers), "reason": reply.reason,
-             "by": self._recovery.outside.operator, "events": events},
-        )  # fmt: skip
+        events = [one.event for one in emits if fits(alternatives(one.when), answers)]
+        alone = reply.choice == "break-glass"  # it passes, and is an exception
+        body = {"step": step.id, "choice": "done" if alone else reply.choice, "answers": dict(answers),
+                "reason": reply.reason, "by": self._recovery.outside.operator, "events": events}  # fmt: skip
+        self._journal.append(ANSWERED, body | ({"exceptions": True, "break_glass": True} if alone else {}))
         for event in events:
             self._tell_outer(event)
             for duty in self._duties():
@@ -415,12 +479,8 @@ class Execution:
             choices = (*(("break-glass",) if step.break_glass else ()), "abort")
             reply = self._recovery.console.ask(self._asked(step, Why.APPROVE, lines=lines, choices=choices),
                                                settled=settled)  # fmt: skip
-            if reply and reply.choice == "break-glass":
-                self._journal.append(HAPPENED, {"event": f"break-glass.{step.id}", "reason": reply.reason,
-                                                     "by": self._recovery.outside.operator})  # fmt: skip
             if reply:
-                self._answered(step, Reply(choice="done" if reply.choice == "break-glass" else reply.choice,
-                                           reason=reply.reason))  # fmt: skip
+                self._answered(step, reply)
                 return None
             if not settled():
                 return RunState.WAITING_APPROVAL
@@ -430,7 +490,7 @@ class Execution:
     def _take_approvals(self, step: ApproveStep) -> None:
         """Record the words that count: of people with the role, each once, none of whom carries out this run."""
         known = self._so_far().of(step.id).approvals
-        operators, asked = operators_of(self._journal.events()), self._so_far().of(step.id).asked
+        operators, asked = self.operators(), self._so_far().of(step.id).asked
         for word in self._recovery.journals.approvals(self._journal.run, step.id):
             if asked is None or datetime.fromisoformat(word["at"]) < asked:
                 continue  # it was given before it was asked for, or to a text that was changed since
@@ -439,6 +499,10 @@ class Execution:
                 if person not in known:
                     self._journal.append(APPROVED, {"step": step.id, "person": person, **word})
                     known = (*known, person)
+
+    def operators(self) -> frozenset[str]:
+        """Who carried out this run, and those that it is a part of."""
+        return operators_of(self._journal.events()) | (self._outer.operators() if self._outer else frozenset())
 
     # What goes on beside the steps
 
@@ -462,6 +526,8 @@ class Execution:
             watcher.join(5)
 
     def _escalate(self) -> None:
+        if self._recovery.mode == "drill":
+            return
         so_far, now = self._so_far(), self._clock.now()
         for duty, at in due(self._escalations(so_far), so_far):
             if at <= now and duty.id not in so_far.escalated:
@@ -510,8 +576,9 @@ class Execution:
         last = max((int(number) for number in tried if number.isdigit()), default=0)
         before = f"{named}{last}"
         so_far = progress(journals.read(before)) if last else None
-        if so_far and so_far.ended in GOOD_ENDS:
-            return Acted(good=True, exceptions=so_far.ended is RunState.COMPLETED_WITH_EXCEPTIONS)
+        if so_far and so_far.ended and last > self._so_far().of(step.id).retries:
+            # the crash came after its end: unless somebody said so since, nothing of it is done again
+            return _as_act(view_of(runbook, before, so_far, so_far.ended, self._clock.now()))
         if so_far and not so_far.ended:
             with journals.carry_on(before) as journal:
                 if so_far.started:
@@ -540,12 +607,8 @@ class Execution:
         return progress(self._journal.events())
 
     def _end(self, state: RunState) -> RunState:
-        if not self._so_far().ended:
-            ended = self._journal.append(ENDED, {"state": state})
-            self._recovery.outside.evidence.append(
-                self._journal.run, "runbook.ended",
-                {"runbook": self._runbook.runbook, "state": state, "events": ended.seq, "head": ended.hash},
-            )  # fmt: skip
+        self._journal.append(ENDED, {"state": state})
+        tell_of_the_end(self._journal, self._recovery)
         return state
 
     def _pause(self, state: RunState) -> RunState:

@@ -30,6 +30,11 @@ def resolve(runbook: Runbook, given: Mapping[str, Answer], register: Register, e
     Raises ``UsageError`` that names every one that is unknown, missing or does not fit.
     """
     problems = [f"there is no parameter {name}" for name in given if name not in runbook.params]
+    problems += [
+        f"parameter {name} is a secret; the runbook says where it is to be had"
+        for name in given
+        if name in runbook.params and runbook.params[name].type == "secret"
+    ]
     values: dict[str, Answer] = {}
     for name, param in runbook.params.items():
         if param.type == "secret":

@@ -6,7 +6,7 @@ import hashlib
 import re
 import tempfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from drtool.documents.runbook import (
     Step,
     WaitStep,
 )
-from drtool.errors import DrtoolError, UsageError
+from drtool.errors import DrtoolError, HostUnreachable, UsageError
 from drtool.flows.back_up import back_up
 from drtool.flows.hold import list_holds, release_hold, set_hold
 from drtool.flows.in_place import load_in_place, plan_in_place, restore_in_place
@@ -43,6 +43,7 @@ from drtool.flows.parameters import Params, fill
 from drtool.flows.recovery import Recovery
 from drtool.flows.restore import plan_restore, restore
 
+MARK = "DRTOOL_STEP"
 KEPT_OF_OUTPUT = 1 << 20  # bytes of a program's output that are kept from its beginning, and as many from its end
 LAST_LINE = 300  # characters of it that a reason shows
 
@@ -145,8 +146,9 @@ class _Output:
 
 
 def _run(step: ExecStep | ScriptStep, argv: Sequence[str], scene: Scene, *, stdin: bytes | None = None) -> Acted:
+    secrets = {name: scene.recovery.secret(scene.params.secrets[param]) for name, param in step.secrets.items()}
     output = _Output(
-        scene.journal.path("output", f"{step.id}.{scene.attempt}"),
+        _unused(scene.journal, "output", f"{step.id}.{scene.attempt}"),
         lambda piece: scene.recovery.console.output(step.id, piece),
     )
     last = _LastLine()
@@ -155,20 +157,59 @@ def _run(step: ExecStep | ScriptStep, argv: Sequence[str], scene: Scene, *, stdi
         output.take(piece)
         last.take(piece)
 
+    hiding = _Hiding(secrets.values(), take)
     try:
         end = scene.recovery.hosts.run(
             scene.fill(step.target or ""),
             argv,
             limit=step.timeout.total_seconds(),
-            take=take,
-            env=scene.fill(step.env),
-            secrets={name: scene.recovery.secret(scene.params.secrets[param]) for name, param in step.secrets.items()},
+            take=hiding.take,
+            env={**scene.fill(step.env), MARK: mark_of(scene.journal.run, step.id)},
+            secrets=secrets,
             stdin=stdin,
         )
     finally:
+        hiding.close()
         printed = output.close()
     reason = "" if end.good else _bad_end(argv[0], end, last.text())
     return Acted(good=end.good, reason=reason, overdue=end.overdue, facts={"code": end.code, "output": printed})
+
+
+def mark_of(run: str, step: str) -> str:
+    """What every process of a step bears in its environment, so that what outlives a killed drtool is known."""
+    return f"{run}/{step}"
+
+
+def _unused(journal: Journal, folder: str, name: str) -> Path:
+    """A new file: what an earlier attempt left is proof, and stays."""
+    number = 1
+    while (path := journal.path(folder, name if number == 1 else f"{name}.{number}")).exists():
+        number += 1
+    return path
+
+
+class _Hiding:
+    """Hands on what a program prints without its secrets, also where one comes in two pieces."""
+
+    def __init__(self, secrets: Iterable[bytes], take: Callable[[bytes], None]) -> None:
+        self._secrets = [secret for secret in secrets if secret]
+        self._kept = max(map(len, self._secrets), default=1) - 1
+        self._take, self._tail = take, b""
+
+    def take(self, piece: bytes) -> None:
+        text = self._hidden(self._tail + piece)
+        cut = max(0, len(text) - self._kept)
+        self._tail = text[cut:]
+        self._take(text[:cut])
+
+    def close(self) -> None:
+        self._take(self._tail)
+        self._tail = b""
+
+    def _hidden(self, text: bytes) -> bytes:
+        for secret in self._secrets:
+            text = text.replace(secret, b"[secret]")
+        return text
 
 
 class _LastLine:
@@ -325,7 +366,7 @@ def _evidence(step: EvidenceStep, scene: Scene) -> Acted:
              for number, path in enumerate(scene.fill(step.files), 1)}  # fmt: skip
     kept, bad = {}, []
     for name, argv in {**scene.fill(step.collect), **files}.items():
-        path = scene.journal.path("kept", f"{step.id}.{name}")
+        path = _unused(scene.journal, "kept", f"{step.id}.{name}")
         digest = hashlib.sha256()
         with path.open("wb") as file:
 
@@ -334,11 +375,20 @@ def _evidence(step: EvidenceStep, scene: Scene) -> Acted:
                 digest.update(piece)
 
             limit = step.timeout.total_seconds()
-            end = scene.recovery.hosts.run(scene.fill(step.target or ""), argv, limit=limit, take=take)
+            end = _kept_from(scene, argv, scene.fill(step.target or ""), limit, take)
         kept[path.name] = digest.hexdigest()
         if not end.good:
             bad.append(_bad_end(argv[0], end))
     return Acted(good=not bad, reason="; ".join(bad), facts={"kept": kept})
+
+
+def _kept_from(scene: Scene, argv: Sequence[str], host: str, limit: float, take: Callable[[bytes], None]) -> ProgramEnd:
+    """A host that vanishes in the middle does not cost what was kept before."""
+    try:
+        return scene.recovery.hosts.run(host, argv, limit=limit, take=take)
+    except HostUnreachable as error:
+        scene.recovery.console.tell(error.message)
+        return ProgramEnd(code=255)
 
 
 def _notify(step: NotifyStep, scene: Scene) -> Acted:

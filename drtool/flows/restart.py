@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from drtool.documents.durations import format_duration
 from drtool.documents.restart_concept import RestartConcept
 from drtool.documents.runbook import Objectives, Runbook
 
@@ -39,7 +40,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 def as_runbook(concept: RestartConcept, locale: str) -> Runbook:
     """The concept's steps, with the digest of the concept's own text."""
     words = WORDS[locale]
-    alarms = [{"role": one.role, "text": f"{one.role} ({', '.join(one.via)})"} for one in concept.alarm_chain]
+    chain = concept.alarm_chain
+    alarms = "; ".join(f"{one.role} {format_duration(one.within)} ({', '.join(one.via)})" for one in chain)
     steps: list[dict[str, Any]] = [
         {
             "id": "declare", "kind": "decide", "phase": "immediate", "title": words["declare"], "marks": "declared",
@@ -50,7 +52,8 @@ def as_runbook(concept: RestartConcept, locale: str) -> Runbook:
         },
         {
             "id": "alarm", "kind": "notify", "phase": "immediate", "title": words["alarm"], "needs": ("declare",),
-            "to": tuple(dict.fromkeys(one["role"] for one in alarms)), "message": _literal(concept.title),
+            "to": tuple(dict.fromkeys(one.role for one in chain)),
+            "message": _literal(f"{concept.title}: {alarms}"),
             "drill": "simulate", "expect": timedelta(minutes=5),
         },
         *(_system(name, concept) for name in concept.systems),

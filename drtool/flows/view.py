@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
+from drtool.core.placeholders import filled
 from drtool.core.runbook import Duty, Progress, RunState, RunView, due, measure
-from drtool.documents.runbook import Runbook
+from drtool.documents.runbook import Answer, Runbook
 from drtool.flows.order import ordered
+from drtool.flows.parameters import spoken
 
 
 def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: datetime) -> RunView:
     """A run as it is shown."""
     duties = [Duty(id=one.id, after=one.deadline, start=one.start, text=one.duty) for one in runbook.clocks]
-    titles = {step.id: step.title for step in runbook.steps}
+    values = {**so_far.started.get("params", {}), "run": run, "runbook": runbook.runbook}
+    titles = {step.id: _title(step.title, values) for step in runbook.steps}
     return RunView(
         run=run,
         runbook=runbook.runbook,
@@ -27,3 +31,7 @@ def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: 
         at=now,
         waits=so_far.waits,
     )
+
+
+def _title(text: str, values: Mapping[str, Answer]) -> str:
+    return filled(text, lambda name: spoken(values[name]) if name in values else name)

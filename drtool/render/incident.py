@@ -28,6 +28,11 @@ SIGNS = {
 GOOD_STATES = (RunState.COMPLETED,)
 
 
+def one_line(text: str) -> str:
+    """Without what a terminal would obey, and without a line that could be taken for another's."""
+    return printable(text).replace("\n", " ")
+
+
 def told_state(progress: StepProgress) -> str:
     """A step's state in a word or two."""
     if progress.asked:
@@ -83,7 +88,7 @@ class LiveRun:
         self._live.start()
 
     def tell(self, text: str) -> None:
-        self._console.print(Text(f"{datetime.now():%H:%M:%S} {printable(text)}"))
+        self._console.print(Text(f"{datetime.now():%H:%M:%S} {one_line(text)}"))
 
     def output(self, step: str, piece: bytes) -> None:
         with self._lock:
@@ -127,7 +132,7 @@ def _panel(view: RunView, *, clocks: bool) -> Panel:
     lines = clock_lines(view) if clocks else []
     parts: list[RenderableType] = [Text(line, style=style) for line, style in lines]
     mode = "" if view.mode == "real" else f" · {view.mode.upper()}"
-    title = f"{printable(view.title)}{mode}"
+    title = f"{one_line(view.title)}{mode}"
     return Panel(Group(*parts, _steps(view)), title=title, subtitle=view.run, border_style="blue")
 
 
@@ -140,7 +145,7 @@ class PlainRun:
         self._lock = threading.Lock()
 
     def tell(self, text: str) -> None:
-        self._say(printable(text))
+        self._say(one_line(text))
 
     def output(self, step: str, piece: bytes) -> None: ...
 
@@ -150,7 +155,7 @@ class PlainRun:
                 state = told_state(progress)
                 if self._known.setdefault(f"{view.run} {step.id}", "pending") != state:
                     self._known[f"{view.run} {step.id}"] = state
-                    self._say(f"{view.runbook}: {step.id}: {state} ({printable(title)})")
+                    self._say(f"{view.runbook}: {step.id}: {state} ({one_line(title)})")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -167,7 +172,7 @@ def show_run(view: RunView) -> None:
     """How a run stands, or ended."""
     console = Console(highlight=False)
     colour = "green" if view.state in GOOD_STATES else "yellow" if "exceptions" in view.state else "red"
-    console.print(Text(view.title, style="bold"))
+    console.print(Text(one_line(view.title), style="bold"))
     console.print(Text.assemble("run ", view.run, ": ", (view.state.replace("_", " "), colour)))
     console.print(_steps(view))
     for line, style in clock_lines(view):
@@ -179,7 +184,7 @@ def _steps(view: RunView) -> Table:
     for step, title, progress in view.steps:
         sign, style = _sign(progress)
         table.add_row(
-            Text(sign, style=style), Text(step.id, style=style), Text(printable(title)),
+            Text(sign, style=style), Text(step.id, style=style), Text(one_line(title)),
             Text(told_state(progress), style=style), Text(_took(progress, view.at)), Text(_marked(step, progress)),
         )  # fmt: skip
     return table
@@ -198,4 +203,8 @@ def _took(progress: StepProgress, now: datetime) -> str:
 
 
 def _marked(step: Step, progress: StepProgress) -> str:
-    return progress.reason[:80] if progress.state in (StepState.FAILED, StepState.TIMED_OUT, StepState.SKIPPED) else ""
+    return (
+        one_line(progress.reason)[:80]
+        if progress.state in (StepState.FAILED, StepState.TIMED_OUT, StepState.SKIPPED)
+        else ""
+    )

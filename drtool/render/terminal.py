@@ -401,13 +401,16 @@ def show_initialised(done: Sequence[Initialised]) -> None:
             console.print(f"{escape(one.reason)}\n  hint: {escape(one.hint)}", highlight=False)
 
 
-def show_runbooks(rows: Sequence[Mapping[str, Any]]) -> None:
+def show_runbooks(rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> None:
     table = _table("runbook", "version", "owner", "review due", "problems", "title")
     for row in rows:
         problems = str(len(row["problems"])) if row["problems"] else ""
         cells = (row["id"], row["version"], row["owner"], row["review_due"], problems, row["title"])
         table.add_row(*(escape(str(cell or "")) for cell in cells))
     _console().print(table)
+    for run in runs:
+        say(f"run {run['run']} of {run['runbook']}: {run['state'].replace('_', ' ')}; "
+            f"drtool runbook show {run['run']}, or resume")  # fmt: skip
 
 
 def show_problems(rows: Sequence[Mapping[str, str]]) -> None:

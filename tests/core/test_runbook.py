@@ -252,8 +252,9 @@ def test_recovery_is_measured_from_the_outage_to_the_last_probe_green() -> None:
 def test_waiting_for_people_is_counted_once_even_where_two_are_waited_for() -> None:
     book = Book().add(ASKED, step="a").add(ASKED, step="b")  # minutes 1 and 2
     book.add(ANSWERED, step="a", choice="done").add(HAPPENED, event="x")
-    assert minutes(book) == (None, 2)
-    assert minutes(book.add(ASKED, step="c").add(ANSWERED, step="c", choice="done")) == (None, 3)
+    assert minutes(book) == (None, 3)  # b is still waited for
+    assert minutes(book.add(ANSWERED, step="b", choice="done")) == (None, 4)
+    assert minutes(book.add(HAPPENED, event="y")) == (None, 4)
 
 
 def test_asking_again_after_a_crash_does_not_begin_another_wait() -> None:
@@ -337,7 +338,7 @@ class World:
             case End(state):
                 yield state
             case Recheck(name):
-                yield RECHECKED, {"step": name}
+                yield RECHECKED, {"step": name, "good": True}
             case Settle(name):
                 done = self.acts.get(name, 0) > 0
                 yield (DONE, {"step": name, "state": "satisfied"}) if done else (UNSETTLED, {"step": name})

@@ -463,7 +463,8 @@ def test_the_glass_is_broken_with_a_reason_that_is_kept(desk: Desk) -> None:
     desk.write(agree(desk, break_glass=True), desk.noting("a"))
     desk.run(code=3)
     desk.resume("--choose", "agree=break-glass", code=2)
-    desk.resume("--choose", "agree=break-glass", "--reason", "nobody answers", code=0)
+    answer = desk.resume("--choose", "agree=break-glass", "--reason", "nobody answers", code=3)
+    assert answer.document["state"] == "completed_with_exceptions"
     assert any(event["body"].get("reason") == "nobody answers" for event in desk.journal())
     desk.write(agree(desk), desk.noting("a"), name="strict")
     desk.run(name="strict", code=3)
