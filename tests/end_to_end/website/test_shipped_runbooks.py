@@ -22,7 +22,7 @@ import pytest
 from tests.end_to_end.shop import Answer
 from tests.end_to_end.website import incidents, nameserver
 from tests.end_to_end.website.check import Differs
-from tests.end_to_end.website.desk import SERVICE, Desk, states, waits_at
+from tests.end_to_end.website.desk import SERVICE, SHIPPED, Desk, states, waits_at
 from tests.end_to_end.website.stack import DATABASE_USER, Site
 from tests.pages import pages
 from tests.servers import free_port
@@ -110,6 +110,20 @@ def test_03_a_full_disk_gets_room_and_the_database_is_not_touched(desk: Desk) ->
         assert site.check() == {}
 
 
+def test_03_a_run_that_finds_no_room_for_itself_begins_after_the_script_by_hand(desk: Desk) -> None:
+    with small_disk(desk.site) as disk:
+        shutil.copytree(desk.shop.state, disk / "state")
+        desk.shop.state = disk / "state"
+        desk.write(volume=disk, logs=disk, state=desk.shop.state)
+        fill(disk, [disk / f"access.log.{number}.gz" for number in range(2, 6)])
+        refused = desk.run("runbook", "run", "nwb-03-disk-full", code=1)
+        assert "no space left on device" in refused.error["message"]
+        by_hand = [SHIPPED / "scripts/free-room.sh", disk, disk, "7", desk.site.data]
+        subprocess.run(by_hand, check=True, capture_output=True)
+        run = desk.begin("nwb-03-disk-full")
+        assert (waits_at(run, "waiting_manual"), states(run)["restored"]) == ("assess", "ok")
+
+
 @contextmanager
 def small_disk(site: Site) -> Iterator[Path]:
     """Put the database on a disk of its own, on which there is little room."""
@@ -159,7 +173,7 @@ def test_04_a_failed_deployment_is_taken_back_with_its_migration(desk: Desk) -> 
     desk.write(release_link=site.web_root, releases=releases)
     desk.shop.add_files("shop-files", releases)
     desk.shop.write()
-    assert "nwb-04-failed-deployment" in desk.diagnosed()
+    assert desk.diagnosed() == {"nwb-01-service-down", "nwb-04-failed-deployment", "nwb-07-database"}
     answers = {"database_changed": True, "database_back": True, "erased": 0, "personal_data": False}
     desk.follow("nwb-04-failed-deployment", approve=["approve-database"], **answers)
     assert site.web_root.readlink().name == "20261101-1200"
@@ -204,7 +218,11 @@ def test_06_files_encrypted_by_ransomware_come_from_the_state_before_the_last(de
 def test_07_a_database_with_a_corrupt_file_is_restored(desk: Desk) -> None:
     incidents.corrupt_innodb(desk.site)
     assert "nwb-07-database" in desk.diagnosed()
-    desk.follow("nwb-07-database", approve=["approve-restore"], db_way="restore", erased=0, personal_data=False)
+    answers = {"db_way": "restore", "erased": 0, "personal_data": False}
+    run = desk.begin("nwb-07-database", "--yes", **answers)
+    with pytest.raises(Differs, match="503"):
+        desk.site.visitor.get("/")
+    desk.go_on(run, approve=["approve-restore"], **answers)
     assert desk.site.check() == {}
 
 
@@ -229,23 +247,20 @@ def test_08_whoever_floods_the_site_is_denied_and_it_serves_again(desk: Desk) ->
     for _ in range(60):
         flood.get("/wp-content/themes/teahouse/style.css")
     desk.write(deny_limit=50)
-    with stuck(site):
-        assert desk.diagnosed() >= {"nwb-08-overload"}
-        run = desk.follow("nwb-08-overload", flood="attack", deny=True, personal_data=False)
+    stop_workers(site)
+    assert "nwb-08-overload" in desk.diagnosed()
+    run = desk.follow("nwb-08-overload", flood="attack", deny=True, personal_data=False)
     assert states(run)["restart-php"] == "ok"
     with pytest.raises(Differs, match="403"):
         flood.get("/wp-content/themes/teahouse/style.css")
     assert site.check() == {}
 
 
-@contextmanager
-def stuck(site: Site) -> Iterator[None]:
+def stop_workers(site: Site) -> None:
     """All places of PHP are taken."""
-    master = site.php.pid
-    found = subprocess.run(["pgrep", "-P", str(master)], check=True, capture_output=True, text=True).stdout.split()
-    for worker in found:
+    found = subprocess.run(["pgrep", "-P", str(site.php.pid)], check=True, capture_output=True, text=True)
+    for worker in found.stdout.split():
         os.kill(int(worker), signal.SIGSTOP)
-    yield
 
 
 def test_09_a_dead_uplink_is_seen_and_proven_to_be_back(desk: Desk) -> None:
