@@ -40,6 +40,24 @@ def test_nothing_fits_where_all_is_well(desk: Desk) -> None:
     assert desk.diagnosed() == set()
 
 
+def test_each_can_be_tried_where_all_is_well_and_changes_nothing(desk: Desk) -> None:
+    site = desk.site
+    asked = {
+        "nwb-05-compromise": ["snapshot=latest"],
+        "nwb-06-ransomware": ["snapshot=latest"],
+        "nwb-12-copy-lost": ["copy=disk"],
+        "nwb-13-deletion": [f"path={site.uploads}"],
+    }
+    for name in sorted(path.stem for path in SHIPPED.glob("nwb-*.yaml")):
+        given = [word for param in asked.get(name, ()) for word in ("--param", param)]
+        steps = desk.run("runbook", "run", name, "--dry-run", *given).document["steps"]
+        verdicts = {step["id"]: [look["verdict"] for look in step.get("seen", ())] for step in steps}
+        assert verdicts["restored"][-1] == "pass", name
+        unknown = {step for step, found in verdicts.items() if "unknown" in found}
+        assert unknown == ({"reload-dns"} if name == "nwb-10-dns" else set()), "there is no name server here"
+    assert site.check() == {}
+
+
 def test_01_services_that_were_killed_are_started_again(desk: Desk) -> None:
     desk.site.nginx.kill()
     desk.site.php.kill()
