@@ -372,6 +372,7 @@ class RunView:
     measured: Measured
     duties: tuple[tuple[Duty, datetime], ...]
     at: datetime
+    waits: tuple[tuple[datetime, datetime | None], ...] = ()  # when people were waited for
 
 
 def jumped(before: Event, at: datetime, boot: str, running: float) -> float:
@@ -398,6 +399,7 @@ class _Fold:
         self._undoing = self._aborted = False
         self._ended: RunState | None = None
         self._waits: list[tuple[datetime, datetime | None]] = []
+        self._paused: datetime | None = None  # until somebody resumes it
         self._jumps: list[tuple[datetime, timedelta]] = []
 
     def take(self, event: Event) -> None:
@@ -416,7 +418,7 @@ class _Fold:
             undoing=self._undoing,
             aborted=self._aborted,
             ended=self._ended,
-            waits=tuple(self._waits),
+            waits=(*self._waits, *([(self._paused, None)] if self._paused else [])),
             jumps=tuple(self._jumps),
         )
 
@@ -428,11 +430,17 @@ class _Fold:
 
     def _resume(self, event: Event) -> None:
         """Whatever was about to act and did not end is in doubt; whatever only began is as if it never had."""
+        if self._paused:
+            self._waits.append((self._paused, event.at))
+            self._paused = None
         for name, step in self._steps.items():
             if step.state is StepState.RUNNING:
                 self._steps[name] = replace(step, state=StepState.IN_DOUBT)
             elif step.state is StepState.OK:
                 self._steps[name] = replace(step, recheck=True)
+
+    def _pause(self, event: Event) -> None:
+        self._paused = event.at
 
     def _amend(self, event: Event) -> None:
         """Agreement was to the text as it was."""
@@ -460,6 +468,8 @@ class _Fold:
     def _acted(self, event: Event) -> None:
         good = event.body.get("good", False)
         self._change(event, acted=event.body, **({"state": StepState.UNVERIFIED} if good else {}))
+        for since, until in event.body.get("waits", ()):  # those of a run within
+            self._waits.append((datetime.fromisoformat(since), datetime.fromisoformat(until)))
 
     def _done(self, event: Event) -> None:
         state = StepState(event.body["state"])
@@ -511,7 +521,8 @@ class _Fold:
         self._jumps.append((event.at, timedelta(seconds=event.body["seconds"])))
 
     _HANDLERS = {  # noqa: RUF012 - never changed
-        STARTED: _start, RESUMED: _resume, AMENDED: _amend, ENDED: _end, HAPPENED: _happen, JUMPED: _jump,
+        STARTED: _start, PAUSED: _pause, RESUMED: _resume, AMENDED: _amend, ENDED: _end,
+        HAPPENED: _happen, JUMPED: _jump,
         BEGAN: _begin, ACTING: _act, ACTED: _acted, UNSETTLED: _unsettled, DONE: _done, RECHECKED: _rechecked,
         ASKED: _ask, ANSWERED: _answer, APPROVED: _approve, ESCALATED: _escalate,
     }  # fmt: skip

@@ -17,6 +17,7 @@ from pydantic_core import InitErrorDetails
 from drtool.core.model import Immutability as Locks
 from drtool.core.model import LockMode
 from drtool.documents.fields import (
+    AccountFile,
     Addresses,
     BucketName,
     CommandLine,
@@ -224,10 +225,10 @@ class MariaDBSource(Part):
 
     database: Annotated[Text, Field(description="The database")]
     defaults_file: Annotated[
-        SecretFile, Field(description="An option file with server, user and password of the dump's account, mode 0600")
+        AccountFile, Field(description="An option file with server, user and password of the dump's account, mode 0600")
     ]
     restore_defaults_file: Annotated[
-        SecretFile | None,
+        AccountFile | None,
         Field(description="The same for an account that may create databases and accounts; only restore uses it"),
     ] = None
     accounts: Annotated[bool, Field(description="Save the accounts with rights on the database too")] = True
@@ -242,12 +243,12 @@ class PostgreSQLSource(Part):
     port: Annotated[int, Field(ge=1, le=65535, description="The server's port")] = 5432
     user: Annotated[Text | None, Field(description="The role that dumps")] = None
     passfile: Annotated[
-        SecretFile | None, Field(description="Its password, in a file as libpq reads it (~/.pgpass), mode 0600")
+        AccountFile | None, Field(description="Its password, in a file as libpq reads it (~/.pgpass), mode 0600")
     ] = None
     restore_user: Annotated[
         Text | None, Field(description="The role that may create databases and roles; only restore uses it")
     ] = None
-    restore_passfile: Annotated[SecretFile | None, Field(description="Its password; without it passfile")] = None
+    restore_passfile: Annotated[AccountFile | None, Field(description="Its password; without it passfile")] = None
     accounts: Annotated[bool, Field(description="Save the roles that the database needs too")] = True
     timeout: Annotated[Duration, Field(description="How long the dump may take")] = timedelta(hours=12)
 

@@ -103,6 +103,12 @@ def _kept_secret(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _kept_account(path: Path, info: ValidationInfo) -> Path:
+    if isinstance(info.context, Reading) and info.context.lacking and not os.path.lexists(path):
+        return path
+    return _kept_secret(path, info)
+
+
 def _present(path: Path, info: ValidationInfo) -> Path:
     if isinstance(info.context, Reading) and info.context.look and not os.path.isfile(path):
         raise mistake("no such file")
@@ -205,6 +211,7 @@ Freshness = Annotated[
 ]
 FullPath = Annotated[Path, BeforeValidator(_absolute), _PATH_SCHEMA]
 SecretFile = Annotated[Path, BeforeValidator(_absolute), AfterValidator(_kept_secret), _PATH_SCHEMA]
+AccountFile = Annotated[Path, BeforeValidator(_absolute), AfterValidator(_kept_account), _PATH_SCHEMA]
 PresentFile = Annotated[Path, BeforeValidator(_absolute), AfterValidator(_present), _PATH_SCHEMA]
 CommandLine = Annotated[
     tuple[Annotated[str, AfterValidator(_no_nul)], ...], Field(min_length=1), AfterValidator(_command_line)

@@ -43,8 +43,11 @@ def find_estate(explicit: Path | None, environ: Mapping[str, str]) -> Path:
 
 
 def load_estate(path: Path) -> Estate:
-    """The estate with its policies. Raises ``DocumentInvalid`` with the mistakes of all their files."""
-    estate, problems = _estate(path, _read(path))
+    """The estate with its policies. Raises ``DocumentInvalid`` with the mistakes of all their files.
+
+    A database whose account's file is missing stops only what needs that database.
+    """
+    estate, problems = _estate(path, _read(path), lacking=True)
     if estate is None or problems:
         raise DocumentInvalid(problems, hint=f"correct {path}, then run: drtool validate")
     return estate
@@ -154,8 +157,8 @@ def _read(path: Path) -> Tree:
         return Tree(data=None, keys={}, values={}, mistakes=(mistake,))
 
 
-def _estate(path: Path, tree: Tree) -> _Loaded[Estate]:
-    reading = Reading(folder=path.absolute().parent)
+def _estate(path: Path, tree: Tree, *, lacking: bool = False) -> _Loaded[Estate]:
+    reading = Reading(folder=path.absolute().parent, lacking=lacking)
     estate, mistakes = _validated(Estate, tree, reading)
     if isinstance(tree.data, dict):
         mistakes += [

@@ -26,10 +26,15 @@ AT_KEY = "mistake_at_key"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How a document is being read: what paths are relative to, and whether to look at the secrets' files."""
+    """How a document is being read: what paths are relative to, and whether to look at the secrets' files.
+
+    With ``lacking`` the files of database accounts need not be there: they often lie in /etc, and so in a backup, and
+    whoever brings that back on a new machine has only the estate.
+    """
 
     folder: Path
     look: bool = True
+    lacking: bool = False
 
 
 def mistake(message: str, *, at_key: bool = False) -> PydanticCustomError:

@@ -30,7 +30,8 @@ if [ -e "$memo" ]; then
     echo "schon geschehen: $(cat "$memo")"
     exit 0
 fi
-mkdir -p "$(dirname "$memo")" "$(dirname "$data")"
+mkdir -p "$(dirname "$memo")"
+(umask 022 && mkdir -p "$(dirname "$data")") # dort muss auch BENUTZER hinein
 
 running() {
     # Ein Prozess, der tot ist und nur noch nicht abgeholt (Zustand Z), zählt nicht.

@@ -23,6 +23,7 @@ from drtool.core.runbook import (
     ESCALATED,
     HAPPENED,
     JUMPED,
+    PAUSED,
     RECHECKED,
     RESUMED,
     STARTED,
@@ -258,6 +259,18 @@ def test_waiting_for_people_is_counted_once_even_where_two_are_waited_for() -> N
 def test_asking_again_after_a_crash_does_not_begin_another_wait() -> None:
     book = Book().add(ASKED, step="a").add(RESUMED).add(ASKED, step="a").add(ANSWERED, step="a", choice="done")
     assert minutes(book) == (None, 3)
+
+
+def test_a_paused_run_waits_for_people_until_somebody_resumes_it() -> None:
+    book = Book().add(PAUSED, state="waiting_approval").add(HAPPENED, event="x")
+    assert minutes(book) == (None, 1)
+    assert minutes(book.add(RESUMED).done("a")) == (None, 2)
+
+
+def test_what_a_runbook_within_waited_for_was_waited_for_by_the_whole() -> None:
+    waits = [[(BEGINNING + timedelta(minutes=at)).isoformat() for at in pair] for pair in ((1, 3), (2, 4))]
+    book = Book().add(BEGAN, step="a").add(ACTING, step="a").add(HAPPENED, event="x").add(HAPPENED, event="y")
+    assert minutes(book.add(ACTED, step="a", good=True, waits=waits)) == (None, 3)
 
 
 def test_a_clock_that_was_set_does_not_lengthen_the_outage() -> None:

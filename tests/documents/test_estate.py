@@ -130,6 +130,11 @@ def test_the_option_files_of_databases_are_secrets_and_never_stored_as_documents
     )
     (folder / "pgpass").chmod(0o644)
     assert "chmod 600" in check_document(estate)[0]
+    with pytest.raises(DocumentInvalid):
+        load_estate(estate)
+    (folder / "pgpass").unlink()
+    assert "crm.postgresql.passfile: no such file" in check_document(estate)[0]
+    assert load_estate(estate).datasets["crm"], "the file may lie in what is to be restored by this very estate"
 
 
 def test_a_copy_tells_its_place_in_one_line(estate: Path) -> None:
