@@ -36,12 +36,9 @@ def last_night(desk: Desk) -> str:
     return max(str(one["time"]) for one in desk.run("snapshots").document["snapshots"])
 
 
-def test_nothing_fits_where_all_is_well(desk: Desk) -> None:
-    assert desk.diagnosed() == set()
-
-
-def test_each_can_be_tried_where_all_is_well_and_changes_nothing(desk: Desk) -> None:
+def test_where_all_is_well_nothing_fits_and_each_can_be_tried_without_changing_anything(desk: Desk) -> None:
     site = desk.site
+    assert desk.diagnosed() == set()
     asked = {
         "nwb-05-compromise": ["snapshot=latest"],
         "nwb-06-ransomware": ["snapshot=latest"],
@@ -323,15 +320,19 @@ def zone_of(site: Site, address: str) -> str:
     return f"$TTL 60\n{soa}\n@ IN NS ns\nns IN A 127.0.0.1\n@ IN A {address}\n"
 
 
-@pytest.mark.parametrize(("lost", "approve"), [("replaced", ["approve-refill"]), ("damaged", [])])
-def test_12_a_copy_is_filled_again_from_the_other(desk: Desk, lost: str, approve: list[str]) -> None:
-    disk = desk.shop.folders["disk"]
-    for path in list(disk.iterdir()) if lost == "replaced" else desk.shop.packs("disk")[:2]:
+def test_12_a_copy_is_filled_again_from_the_other(desk: Desk) -> None:
+    disk, answers = desk.shop.folders["disk"], {"params": {"copy": "disk"}, "personal_data": False}
+    for pack in desk.shop.packs("disk")[:2]:
+        pack.unlink()
+    assert desk.diagnosed() == {"nwb-12-copy-lost"}
+    desk.follow("nwb-12-copy-lost", lost="damaged", **answers)
+    desk.shop.assert_whole()
+    for path in list(disk.iterdir()):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert desk.diagnosed() == {"nwb-12-copy-lost"}
-    desk.follow("nwb-12-copy-lost", params={"copy": "disk"}, approve=approve, lost=lost, personal_data=False)
-    assert desk.diagnosed() == set()
+    desk.follow("nwb-12-copy-lost", lost="replaced", approve=["approve-refill"], **answers)
     desk.shop.assert_whole()
+    assert desk.diagnosed() == set()
 
 
 def test_13_a_deleted_folder_comes_back_and_the_copy_beside_is_removed(desk: Desk) -> None:
