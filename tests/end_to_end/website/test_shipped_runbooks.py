@@ -22,7 +22,7 @@ import pytest
 from tests.end_to_end.shop import Answer
 from tests.end_to_end.website import incidents, nameserver
 from tests.end_to_end.website.check import Differs
-from tests.end_to_end.website.desk import SERVICE, Desk, states, waits_at
+from tests.end_to_end.website.desk import SERVICE, SHIPPED, Desk, states, waits_at
 from tests.end_to_end.website.stack import DATABASE_USER, Site
 from tests.pages import pages
 from tests.servers import free_port
@@ -36,8 +36,23 @@ def last_night(desk: Desk) -> str:
     return max(str(one["time"]) for one in desk.run("snapshots").document["snapshots"])
 
 
-def test_nothing_fits_where_all_is_well(desk: Desk) -> None:
+def test_where_all_is_well_nothing_fits_and_each_can_be_tried_without_changing_anything(desk: Desk) -> None:
+    site = desk.site
     assert desk.diagnosed() == set()
+    asked = {
+        "nwb-05-compromise": ["snapshot=latest"],
+        "nwb-06-ransomware": ["snapshot=latest"],
+        "nwb-12-copy-lost": ["copy=disk"],
+        "nwb-13-deletion": [f"path={site.uploads}"],
+    }
+    for name in sorted(path.stem for path in SHIPPED.glob("nwb-*.yaml")):
+        given = [word for param in asked.get(name, ()) for word in ("--param", param)]
+        steps = desk.run("runbook", "run", name, "--dry-run", *given).document["steps"]
+        verdicts = {step["id"]: [look["verdict"] for look in step.get("seen", ())] for step in steps}
+        assert verdicts["restored"][-1] == "pass", name
+        unknown = {step for step, found in verdicts.items() if "unknown" in found}
+        assert unknown == ({"reload-dns"} if name == "nwb-10-dns" else set()), "there is no name server here"
+    assert site.check() == {}
 
 
 def test_01_services_that_were_killed_are_started_again(desk: Desk) -> None:
@@ -110,6 +125,20 @@ def test_03_a_full_disk_gets_room_and_the_database_is_not_touched(desk: Desk) ->
         assert site.check() == {}
 
 
+def test_03_a_run_that_finds_no_room_for_itself_begins_after_the_script_by_hand(desk: Desk) -> None:
+    with small_disk(desk.site) as disk:
+        shutil.copytree(desk.shop.state, disk / "state")
+        desk.shop.state = disk / "state"
+        desk.write(volume=disk, logs=disk, state=desk.shop.state)
+        fill(disk, [disk / f"access.log.{number}.gz" for number in range(2, 6)])
+        refused = desk.run("runbook", "run", "nwb-03-disk-full", code=1)
+        assert "no space left on device" in refused.error["message"]
+        by_hand = [SHIPPED / "scripts/free-room.sh", disk, disk, "7", desk.site.data]
+        subprocess.run(by_hand, check=True, capture_output=True)
+        run = desk.begin("nwb-03-disk-full")
+        assert (waits_at(run, "waiting_manual"), states(run)["restored"]) == ("assess", "ok")
+
+
 @contextmanager
 def small_disk(site: Site) -> Iterator[Path]:
     """Put the database on a disk of its own, on which there is little room."""
@@ -159,7 +188,7 @@ def test_04_a_failed_deployment_is_taken_back_with_its_migration(desk: Desk) -> 
     desk.write(release_link=site.web_root, releases=releases)
     desk.shop.add_files("shop-files", releases)
     desk.shop.write()
-    assert "nwb-04-failed-deployment" in desk.diagnosed()
+    assert desk.diagnosed() == {"nwb-01-service-down", "nwb-04-failed-deployment", "nwb-07-database"}
     answers = {"database_changed": True, "database_back": True, "erased": 0, "personal_data": False}
     desk.follow("nwb-04-failed-deployment", approve=["approve-database"], **answers)
     assert site.web_root.readlink().name == "20261101-1200"
@@ -204,7 +233,11 @@ def test_06_files_encrypted_by_ransomware_come_from_the_state_before_the_last(de
 def test_07_a_database_with_a_corrupt_file_is_restored(desk: Desk) -> None:
     incidents.corrupt_innodb(desk.site)
     assert "nwb-07-database" in desk.diagnosed()
-    desk.follow("nwb-07-database", approve=["approve-restore"], db_way="restore", erased=0, personal_data=False)
+    answers = {"db_way": "restore", "erased": 0, "personal_data": False}
+    run = desk.begin("nwb-07-database", "--yes", **answers)
+    with pytest.raises(Differs, match="503"):
+        desk.site.visitor.get("/")
+    desk.go_on(run, approve=["approve-restore"], **answers)
     assert desk.site.check() == {}
 
 
@@ -229,23 +262,20 @@ def test_08_whoever_floods_the_site_is_denied_and_it_serves_again(desk: Desk) ->
     for _ in range(60):
         flood.get("/wp-content/themes/teahouse/style.css")
     desk.write(deny_limit=50)
-    with stuck(site):
-        assert desk.diagnosed() >= {"nwb-08-overload"}
-        run = desk.follow("nwb-08-overload", flood="attack", deny=True, personal_data=False)
+    stop_workers(site)
+    assert "nwb-08-overload" in desk.diagnosed()
+    run = desk.follow("nwb-08-overload", flood="attack", deny=True, personal_data=False)
     assert states(run)["restart-php"] == "ok"
     with pytest.raises(Differs, match="403"):
         flood.get("/wp-content/themes/teahouse/style.css")
     assert site.check() == {}
 
 
-@contextmanager
-def stuck(site: Site) -> Iterator[None]:
+def stop_workers(site: Site) -> None:
     """All places of PHP are taken."""
-    master = site.php.pid
-    found = subprocess.run(["pgrep", "-P", str(master)], check=True, capture_output=True, text=True).stdout.split()
-    for worker in found:
+    found = subprocess.run(["pgrep", "-P", str(site.php.pid)], check=True, capture_output=True, text=True)
+    for worker in found.stdout.split():
         os.kill(int(worker), signal.SIGSTOP)
-    yield
 
 
 def test_09_a_dead_uplink_is_seen_and_proven_to_be_back(desk: Desk) -> None:
@@ -290,15 +320,19 @@ def zone_of(site: Site, address: str) -> str:
     return f"$TTL 60\n{soa}\n@ IN NS ns\nns IN A 127.0.0.1\n@ IN A {address}\n"
 
 
-@pytest.mark.parametrize(("lost", "approve"), [("replaced", ["approve-refill"]), ("damaged", [])])
-def test_12_a_copy_is_filled_again_from_the_other(desk: Desk, lost: str, approve: list[str]) -> None:
-    disk = desk.shop.folders["disk"]
-    for path in list(disk.iterdir()) if lost == "replaced" else desk.shop.packs("disk")[:2]:
+def test_12_a_copy_is_filled_again_from_the_other(desk: Desk) -> None:
+    disk, answers = desk.shop.folders["disk"], {"params": {"copy": "disk"}, "personal_data": False}
+    for pack in desk.shop.packs("disk")[:2]:
+        pack.unlink()
+    assert desk.diagnosed() == {"nwb-12-copy-lost"}
+    desk.follow("nwb-12-copy-lost", lost="damaged", **answers)
+    desk.shop.assert_whole()
+    for path in list(disk.iterdir()):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert desk.diagnosed() == {"nwb-12-copy-lost"}
-    desk.follow("nwb-12-copy-lost", params={"copy": "disk"}, approve=approve, lost=lost, personal_data=False)
-    assert desk.diagnosed() == set()
+    desk.follow("nwb-12-copy-lost", lost="replaced", approve=["approve-refill"], **answers)
     desk.shop.assert_whole()
+    assert desk.diagnosed() == set()
 
 
 def test_13_a_deleted_folder_comes_back_and_the_copy_beside_is_removed(desk: Desk) -> None:
