@@ -20,13 +20,15 @@ from drtool.documents.loader import Procedure
 from drtool.documents.restart_concept import RestartConcept
 from drtool.documents.runbook import ApproveStep, Runbook
 from drtool.errors import DocumentInvalid, UsageError
-from drtool.flows.execute import Beginning, approver, operators_of, resume, start, view_of
+from drtool.flows.agree import approver, operators_of
+from drtool.flows.execute import Beginning, resume, start
 from drtool.flows.intend import intend
 from drtool.flows.lint import lint as find_problems
 from drtool.flows.moments import parse_moment
 from drtool.flows.parameters import resolve
 from drtool.flows.recovery import Recovery
 from drtool.flows.restart import PARALLEL, as_runbook
+from drtool.flows.view import view_of
 from drtool.render import machine
 
 EXIT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,10 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from drtool import __version__
-from drtool.core import runbook as core
-from drtool.core.model import Event
 from drtool.core.observation import Observation
-from drtool.core.placeholders import ALWAYS
 from drtool.core.ports import Journal
 from drtool.core.runbook import (
     ACTED,
@@ -54,43 +51,25 @@ from drtool.core.runbook import (
     Verify,
     Why,
     due,
-    measure,
+    fits,
     next_steps,
     progress,
     waiting_state,
 )
 from drtool.documents.durations import format_duration
-from drtool.documents.register import Register
-from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, RestoreStep, Runbook, RunbookStep, Step
+from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
 from drtool.errors import DrtoolError, UsageError
+from drtool.flows.agree import approver, operators_of
 from drtool.flows.observe import fitting, observe, observe_all
-from drtool.flows.parameters import Params, fill, named_in, resolve
+from drtool.flows.order import alternatives, ordered
+from drtool.flows.parameters import Params, resolve
 from drtool.flows.perform import Acted, Scene, perform, told, whom
 from drtool.flows.recovery import Recovery
+from drtool.flows.refuse import refuse_in_drill, refuse_unknown_names
+from drtool.flows.view import view_of
 
 GOOD_ENDS = frozenset({RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS})
 LOOKS = 0.5  # seconds between two looks at whether somebody agreed, or is to be told
-
-
-def ordered(runbook: Runbook) -> tuple[core.Step, ...]:
-    """The steps as the engine sees them; one that names no needs follows the one written before it."""
-    made: list[core.Step] = []
-    for step in runbook.steps:
-        before = (made[-1].id,) if made else ()
-        made.append(
-            core.Step(
-                id=step.id,
-                kind=step.kind,
-                effect=step.effect,
-                needs=before if step.needs is None else step.needs,
-                when={key: value if isinstance(value, tuple) else (value,) for key, value in step.when.items()},
-                checked=step.check is not None,
-                on_failure=step.on_failure,
-                undoable=step.undo is not None,
-                marks=step.marks,
-            )
-        )
-    return tuple(made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +100,7 @@ def start(
     Raises ``UsageError`` for a drill that would destroy outside the sandbox, and for texts that name no parameter.
     """
     refuse_in_drill(runbook, params, recovery)
-    _refuse_unknown_names(runbook, params)
+    refuse_unknown_names(runbook, params)
     outside = recovery.outside
     started = {
         "runbook": runbook.runbook, "revision": runbook.revision, "digest": runbook.digest, "mode": recovery.mode,
@@ -177,40 +156,6 @@ def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) 
         raise UsageError(f"steps that have begun are gone from runbook {runbook.runbook}: {', '.join(sorted(gone))}",
                          hint="bring them back under their names, or start a new run")  # fmt: skip
     journal.append(AMENDED, {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator})
-
-
-def refuse_in_drill(runbook: Runbook, params: Params, recovery: Recovery) -> None:
-    """Raises ``UsageError`` naming each destructive step that a drill would run outside of the sandbox."""
-    if recovery.mode != "drill":
-        return
-    outside = [
-        step.id
-        for step in runbook.steps
-        if (step.effect == "destructive" or isinstance(step, RestoreStep))
-        and step.drill == "run"
-        and not _in_sandbox(step, params, recovery)
-    ]
-    if outside:
-        raise UsageError(
-            f"a drill would destroy outside of the sandbox: {', '.join(outside)}",
-            hint="give the steps a host that the register marks with `sandbox: true`, or `drill: simulate`",
-        )
-
-
-def _in_sandbox(step: Step, params: Params, recovery: Recovery) -> bool:
-    name = fill(getattr(step, "target", None) or "", params.values)
-    hosts = recovery.register.hosts
-    if name:
-        return name in hosts and hosts[name].sandbox
-    return any(host.sandbox and not host.ssh for host in hosts.values())
-
-
-def _refuse_unknown_names(runbook: Runbook, params: Params) -> None:
-    """Before anything is done, since a name that is missing would stop the run in the middle."""
-    named = {name for step in runbook.steps for name in named_in(step.model_dump(exclude={"when"}))}
-    if unknown := sorted(named - params.values.keys() - ALWAYS):
-        raise UsageError(f"runbook {runbook.runbook} names what is no parameter: {', '.join(unknown)}",
-                         hint=f"drtool runbook lint {runbook.runbook}")  # fmt: skip
 
 
 class Execution:
@@ -443,8 +388,7 @@ class Execution:
         events = [
             one.event
             for one in emits
-            if core.fits({key: value if isinstance(value, tuple) else (value,) for key, value in one.when.items()},
-                         answers)
+            if fits(alternatives(one.when), answers)
         ]  # fmt: skip
         self._journal.append(
             ANSWERED,
@@ -613,45 +557,6 @@ class Execution:
 
     def _tell(self, text: str) -> None:
         self._recovery.console.tell(text)
-
-
-def approver(register: Register, step: ApproveStep, account: str, operators: frozenset[str]) -> str:
-    """The person behind a login. Raises ``UsageError`` where that person may not agree to the step."""
-    person = next((name for name, one in register.people.items() if account in one.accounts), None)
-    role = register.roles.get(step.by)
-    if person is None:
-        raise UsageError(f"the register knows nobody with the account {account}", hint="people.NAME.accounts")
-    if role is None or person not in (role.person, role.deputy):
-        raise UsageError(f"{register.people[person].name} does not have the role {step.by}")
-    own = [name for name, one in register.people.items() if operators.intersection(one.accounts)]
-    if step.four_eyes and (account in operators or person in own):
-        raise UsageError(f"{register.people[person].name} carries out this run, and cannot agree to it")
-    return person
-
-
-def operators_of(journal: Iterable[Event]) -> frozenset[str]:
-    """Who carried out a run so far."""
-    return frozenset(event.body["operator"] for event in journal if event.kind in (STARTED, RESUMED))
-
-
-def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: datetime) -> RunView:
-    """A run as it is shown."""
-    duties = [Duty(id=one.id, after=one.deadline, start=one.start, text=one.duty) for one in runbook.clocks]
-    titles = {step.id: step.title for step in runbook.steps}
-    return RunView(
-        run=run,
-        runbook=runbook.runbook,
-        title=runbook.title,
-        mode=so_far.started.get("mode", "real"),
-        state=so_far.ended or state,
-        steps=tuple((step, titles[step.id], so_far.of(step.id)) for step in ordered(runbook)),
-        clocks=so_far.clocks,
-        rto=runbook.objectives.rto,
-        measured=measure(so_far, now),
-        duties=due(duties, so_far),
-        at=now,
-        waits=so_far.waits,
-    )
 
 
 def _as_act(view: RunView) -> Acted:

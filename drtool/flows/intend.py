@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from drtool.core.observation import Intended
 from drtool.documents.runbook import Answer, ProbeStep, Runbook, Step
-from drtool.flows.execute import ordered
 from drtool.flows.observe import fitting, observe
+from drtool.flows.order import ordered
 from drtool.flows.parameters import Params
 from drtool.flows.perform import told
 from drtool.flows.recovery import Recovery

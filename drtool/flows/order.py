@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
+from drtool.core import runbook as core
 from drtool.core.plan import Graph, Task
 from drtool.documents.restart_concept import RestartConcept
-from drtool.documents.runbook import Runbook, Step, WaitStep
+from drtool.documents.runbook import Answer, Runbook, Step, WaitStep
+
+
+def ordered(runbook: Runbook) -> tuple[core.Step, ...]:
+    """The steps as the engine sees them; one that names no needs follows the one written before it."""
+    return tuple(
+        core.Step(
+            id=step.id,
+            kind=step.kind,
+            effect=step.effect,
+            needs=needs_of(runbook, place),
+            when=alternatives(step.when),
+            checked=step.check is not None,
+            on_failure=step.on_failure,
+            undoable=step.undo is not None,
+            marks=step.marks,
+        )
+        for place, step in enumerate(runbook.steps)
+    )
+
+
+def alternatives(when: Mapping[str, Answer | tuple[Answer, ...]]) -> Mapping[str, tuple[Answer, ...]]:
+    """For each question the answers that will do."""
+    return {key: value if isinstance(value, tuple) else (value,) for key, value in when.items()}
 
 
 def steps_of(runbook: Runbook, skipped: Collection[str] = ()) -> Graph:
