@@ -32,6 +32,7 @@ from tests.servers import Rclone
 
 ROUNDS = 12  # times that a run may wait for somebody
 TEMPORARY = ("body", "fastcgi", "proxy", "uwsgi", "scgi")  # folders of nginx
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own needs root")
 CHECKS = 6
 CHECK = "import sys; from tests.end_to_end.website.test_restart import look; print(look(sys.stdin.read()))"
 ANSWERS = {
