@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -45,6 +46,15 @@ class Session:
 
 
 Failed = Callable[[process.Ended], DatabaseFailed]
+
+
+def check_account(database: str, file: Path) -> None:
+    """Raises ``DatabaseFailed`` where the file of an account is missing: clients say so dimly, or go on without."""
+    if not file.exists():
+        raise DatabaseFailed(
+            f"database {database}: no such file: {file}",
+            hint="create it with mode 0600, or bring it back by drtool restore",
+        )
 
 
 @contextmanager

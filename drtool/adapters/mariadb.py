@@ -166,6 +166,7 @@ class MariaDB:
 
     def _command(self, file: Path, program: str, *words: str) -> process.Command:
         path = str(process.find(program, package=PACKAGE))
+        clients.check_account(self.database, file)
         env = {"PATH": process.SAFE_PATH, "LC_ALL": "C.UTF-8"}
         return process.Command(argv=[path, f"--defaults-file={file}", *words], env=env, secrets={})
 

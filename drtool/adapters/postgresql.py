@@ -170,6 +170,8 @@ class PostgreSQL:
     def _command(self, program: str, *words: str, database: str, restoring: bool = False) -> process.Command:
         path = str(process.find(program, package=PACKAGE))
         user, passfile = (self.restore_user, self.restore_passfile) if restoring else (self.user, self.passfile)
+        if passfile:
+            clients.check_account(self.database, passfile)
         env = {
             "PATH": process.SAFE_PATH,
             "HOME": pwd.getpwuid(os.getuid()).pw_dir,

@@ -19,7 +19,7 @@ import pytest
 
 from drtool.core.dump import CLOSING, CONTENTS, DumpReader, DumpWriter, Rows, SectionKind
 from tests.databases import MariaDBServer, PostgreSQLServer
-from tests.end_to_end.shop import Shop, scramble
+from tests.end_to_end.shop import Shop, fill, scramble
 from tests.servers import Rclone
 
 HERE = Path(__file__).parent
@@ -280,6 +280,22 @@ def test_a_wrong_password_is_told_and_leaves_no_snapshot(kept: Kept) -> None:
     assert kept.name in reason and re.search("Access denied|password authentication failed", reason), reason
     assert "try: " in reason and "wr0ng" not in reason
     assert kept.snapshots() == []
+
+
+def test_the_missing_file_of_an_account_is_named_and_stops_only_its_database(kept: Kept) -> None:
+    """It often lies in /etc, and so in a backup: on a new machine everything else must come back without it."""
+    fill(kept.shop.source)
+    kept.shop.add_files()
+    kept.shop.write()
+    document = kept.document[kept.document_kind]
+    file = Path(document.get("defaults_file") or document["passfile"])
+    file.unlink()
+    done = kept.shop.run("backup", code=3)
+    assert f"no such file: {file}" in done.dataset("db")["reason"]
+    assert done.dataset("files")["outcome"] == "done"
+    assert str(file) not in kept.shop.run("snapshots", code=0).err
+    kept.shop.restore("files")
+    assert "no such file" in kept.shop.run("validate", as_json=False, code=20).err
 
 
 def test_a_missing_database_is_told_and_leaves_no_snapshot(kept: Kept) -> None:

@@ -32,6 +32,7 @@ from tests.servers import Rclone
 
 ROUNDS = 12  # times that a run may wait for somebody
 TEMPORARY = ("body", "fastcgi", "proxy", "uwsgi", "scgi")  # folders of nginx
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own needs root")
 CHECKS = 6
 CHECK = "import sys; from tests.end_to_end.website.test_restart import look; print(look(sys.stdin.read()))"
 ANSWERS = {
@@ -137,9 +138,10 @@ class Successor:
         return dict(json.loads(found))
 
 
-def said() -> list[str]:
+def said(**other: str) -> list[str]:
     """What the administrator says beforehand, since nobody can type here."""
-    return ["--yes", *(word for name, value in ANSWERS.items() for word in ("--answer", f"{name}={value}"))]
+    answers = ANSWERS | other
+    return ["--yes", *(word for name, value in answers.items() for word in ("--answer", f"{name}={value}"))]
 
 
 @pytest.fixture
@@ -239,3 +241,20 @@ def test_a_restart_that_is_killed_in_the_middle_of_the_database_goes_on(successo
     assert (run.code, run.document["state"]) == (0, "completed"), str(run)
     assert successor.check() == {}
     successor.assert_measured(run)
+
+
+def test_the_rebuild_alone_brings_the_site_back_and_its_backup_waits_for_the_copy_that_is_gone(
+    successor: Successor,
+) -> None:
+    successor.bootstrap()
+    run = successor.run("runbook", "run", "nwb-11-rebuild", *said(rebuild_database="true"), code=None)
+    run, agreed = successor.carry_on(run)
+    assert agreed == ["approve-restore"]
+    assert successor.check() == {}
+    assert (run.document["state"], states(run)["fresh-backup"]) == ("paused_failed", "failed"), str(run)
+    copy = successor.run("runbook", "run", "nwb-12-copy-lost", "--param", "copy=disk", *said(), code=None)
+    copy, agreed = successor.carry_on(copy)
+    assert (copy.document["state"], agreed) == ("completed", ["approve-refill"])
+    run = successor.resume(run.document["run"], "--choose", "fresh-backup=retry")
+    assert run.document["state"] == "completed", str(run)
+    successor.assert_backed_up()
