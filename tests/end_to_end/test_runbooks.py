@@ -519,7 +519,7 @@ class Terminal:
         self.process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
                                         start_new_session=True)  # fmt: skip
         os.close(theirs)
-        self.seen = ""
+        self.seen, self._at = "", 0
 
     def __enter__(self) -> Terminal:
         return self
@@ -533,10 +533,12 @@ class Terminal:
         os.write(self._mine, text.encode() + b"\n")
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
+        """After what was waited for before."""
         end = time.monotonic() + seconds
-        while text not in self.seen:
+        while text not in self.seen[self._at :]:
             assert time.monotonic() < end, self.seen
             self._read()
+        self._at = self.seen.index(text, self._at) + len(text)
 
     def end(self) -> int:
         while self.process.poll() is None:
@@ -567,10 +569,12 @@ def test_at_a_terminal_it_asks_and_takes_what_is_typed(desk: Desk) -> None:
         terminal.wait_for("must be one of")
         terminal.type("water")
         terminal.wait_for("retry")
+        terminal.wait_for("> ")
         flag.touch()
         terminal.type("r")
         terminal.wait_for("b: failed: false ended with 1")
         terminal.wait_for("abort  ")
+        terminal.wait_for("> ")
         terminal.type("skip")
         terminal.wait_for("reason")
         terminal.type("not today")
