@@ -25,6 +25,10 @@ class UsageError(DrtoolError):
     code = 2
 
 
+class NoSuchAnswer(UsageError):
+    """What was said beforehand is no answer to what is asked: the command ends, and the run waits as before."""
+
+
 class NoRepository(DrtoolError):
     """No copy holds the repository: it was never initialised."""
 

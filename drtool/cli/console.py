@@ -14,7 +14,7 @@ import click
 
 from drtool.core.ports import Progress
 from drtool.core.runbook import Answer, Asked, Question, Reply, RunView, Why
-from drtool.errors import UsageError
+from drtool.errors import NoSuchAnswer
 from drtool.render.show import printable
 
 MEANING = {
@@ -76,9 +76,9 @@ class RunConsole:
         if choice and (asked.run, asked.step) not in self._used:
             if choice not in asked.choices:
                 known = ", ".join(asked.choices)
-                raise UsageError(f"step {asked.step} cannot be answered by {choice}", hint=f"one of: {known}")
+                raise NoSuchAnswer(f"step {asked.step} cannot be answered by {choice}", hint=f"one of: {known}")
             if choice in NEED_A_REASON and not self._said.reason:
-                raise UsageError(f"{choice} needs a reason", hint="give --reason TEXT")
+                raise NoSuchAnswer(f"{choice} needs a reason", hint="give --reason TEXT")
             self._used.add((asked.run, asked.step))
             if choice != "done" or not asked.questions:
                 return Reply(choice=choice, reason=self._said.reason)
@@ -130,7 +130,7 @@ class RunConsole:
             text = click.prompt(f"{key}: {printable(question.text)}", err=True)
             try:
                 return _typed_as(question, key, text)
-            except UsageError as error:
+            except NoSuchAnswer as error:
                 click.echo(error.message, err=True)
 
     def _reason(self) -> str:
@@ -165,21 +165,21 @@ class Told:
 
 
 def _typed_as(question: Question, key: str, text: str) -> Answer:
-    """An answer in its type. Raises ``UsageError`` with what it must be."""
+    """An answer in its type. Raises ``NoSuchAnswer`` with what it must be."""
     text = text.strip()
     if question.type == "bool":
         if text.lower() in ("y", "yes", "j", "ja", "true"):
             return True
         if text.lower() in ("n", "no", "nein", "false"):
             return False
-        raise UsageError(f"{key} must be yes or no")
+        raise NoSuchAnswer(f"{key} must be yes or no")
     if question.type == "number":
         try:
             return int(text)
         except ValueError:
-            raise UsageError(f"{key} must be a whole number") from None
+            raise NoSuchAnswer(f"{key} must be a whole number") from None
     if question.type == "choice" and text not in question.values:
-        raise UsageError(f"{key} must be one of {', '.join(question.values)}")
+        raise NoSuchAnswer(f"{key} must be one of {', '.join(question.values)}")
     if not text:
-        raise UsageError(f"{key} needs an answer")
+        raise NoSuchAnswer(f"{key} needs an answer")
     return text

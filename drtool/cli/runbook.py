@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from drtool.flows.intend import intend
 from drtool.flows.lint import lint as find_problems
 from drtool.flows.moments import parse_moment
 from drtool.flows.parameters import resolve
-from drtool.flows.recovery import Recovery
+from drtool.flows.recovery import Recovery, document_named
 from drtool.flows.restart import PARALLEL, as_runbook
 from drtool.flows.view import view_of
 from drtool.render import machine
@@ -129,18 +129,9 @@ def show(settings: Settings, name: str) -> int:
 def _view(settings: Settings, run: str) -> RunView:
     estate = open_estate(settings)
     so_far = progress(journals_of(settings, estate).read(run))
-    document = _document(read_procedures(estate), so_far.started["runbook"])
+    document = document_named(read_procedures(estate), so_far.started["runbook"])
     book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
     return view_of(book, run, so_far, so_far.paused or RunState.RUNNING, datetime.now(UTC))
-
-
-def _document(procedures: Iterable[Procedure], name: str) -> Runbook | RestartConcept:
-    found = next((one for one in procedures if one.id == name), None)
-    if found is None:
-        raise UsageError(f"there is no runbook {name}", hint="drtool runbook list")
-    if found.document is None:
-        raise DocumentInvalid(found.problems, hint=f"correct {found.path}")
-    return found.document
 
 
 @command("drtool runbook lint")
@@ -185,7 +176,7 @@ def _planned(settings: Settings, name: str, params: tuple[str, ...], *, look: bo
 
 
 def _chosen(recovery: Recovery, name: str) -> Runbook:
-    document = _document(recovery.procedures, name)
+    document = document_named(recovery.procedures, name)
     return as_runbook(document, recovery.estate.locale) if isinstance(document, RestartConcept) else document
 
 
@@ -277,7 +268,7 @@ def approve(settings: Settings, name: str, step: str, reason: str) -> int:
     estate = open_estate(settings)
     journals = journals_of(settings, estate)
     journal = journals.read(name)
-    document = _document(read_procedures(estate), progress(journal).started["runbook"])
+    document = document_named(read_procedures(estate), progress(journal).started["runbook"])
     book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
     asking = next((one for one in book.steps if one.id == step and isinstance(one, ApproveStep)), None)
     if not isinstance(asking, ApproveStep):
@@ -305,7 +296,7 @@ def print_them(settings: Settings, names: tuple[str, ...], output: Path) -> int:
 
     estate = open_estate(settings)
     procedures = read_procedures(estate)
-    chosen = [_document(procedures, name) for name in names or [one.id for one in procedures]]
+    chosen = [document_named(procedures, name) for name in names or [one.id for one in procedures]]
     written = put_on_paper(chosen, procedures, read_register(estate), estate, output)
     answer(
         settings,

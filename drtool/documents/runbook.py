@@ -114,9 +114,12 @@ class _Step(Part):
     ] = Field(default_factory=dict)
     check: Annotated[Probe | None, Field(description="Is it so already? Then nothing is done")] = None
     verify: Annotated[tuple[Probe, ...], Field(description="What shows that it worked")] = ()
-    timeout: Annotated[Duration, Field(description="How long it may take; then all it started is ended")] = timedelta(
-        minutes=10
-    )
+    timeout: Annotated[
+        Duration,
+        Field(
+            description="How long a program or a wait may take; then all it started is ended; a restore is not cut off"
+        ),
+    ] = timedelta(minutes=10)
     planned: Annotated[Duration | None, Field(description="How long it is planned to take", alias="expect")] = None
     on_failure: Annotated[
         Literal["pause", "continue", "abort"],

@@ -32,7 +32,7 @@ from drtool.documents.runbook import (
     Step,
     WaitStep,
 )
-from drtool.errors import DrtoolError, HostUnreachable, UsageError
+from drtool.errors import DrtoolError, HostUnreachable, NoSuchAnswer, UsageError
 from drtool.flows.back_up import back_up
 from drtool.flows.hold import list_holds, release_hold, set_hold
 from drtool.flows.in_place import load_in_place, plan_in_place, restore_in_place
@@ -82,6 +82,8 @@ def perform(step: Step, scene: Scene) -> Acted:
     """Do what a step does. Errors of drtool's own are bad ends; others are bugs, and raised."""
     try:
         return _ACTS[type(step)](step, scene)
+    except NoSuchAnswer:
+        raise
     except DrtoolError as error:
         return Acted(good=False, reason=f"{error.message}{f'; {error.hint}' if error.hint else ''}")
 

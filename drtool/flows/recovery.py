@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from drtool.core.ports import Console, Hosts, Journals, Messages, Patience, Probes
@@ -39,7 +39,7 @@ class Recovery:
 
     def runbook(self, name: str) -> Runbook:
         """A runbook by its id. Raises ``DocumentInvalid`` where it has mistakes, ``UsageError`` where there is none."""
-        document = self._document(name)
+        document = document_named(self.procedures, name)
         if not isinstance(document, Runbook):
             raise UsageError(f"{name} is the restart concept", hint="drtool restart")
         return document
@@ -55,11 +55,13 @@ class Recovery:
         what = "no restart concept" if not whole else f"{len(whole)} restart concepts"
         raise UsageError(f"there is {what} among the runbooks", hint="drtool runbook list")
 
-    def _document(self, name: str) -> Runbook | RestartConcept:
-        found = [one for one in self.procedures if one.id == name]
-        if len(found) != 1:
-            raise UsageError(f"there is no runbook {name}" if not found else f"several runbooks have the id {name}",
-                             hint="drtool runbook list")  # fmt: skip
-        if found[0].document is None:
-            raise DocumentInvalid(found[0].problems, hint=f"correct {found[0].path}, then run: drtool runbook lint")
-        return found[0].document
+
+def document_named(procedures: Iterable[Procedure], name: str) -> Runbook | RestartConcept:
+    """A document by its id. Raises ``DocumentInvalid`` where it has mistakes, ``UsageError`` where it is not one."""
+    found = [one for one in procedures if one.id == name]
+    if len(found) != 1:
+        raise UsageError(f"there is no runbook {name}" if not found else f"several runbooks have the id {name}",
+                         hint="drtool runbook list")  # fmt: skip
+    if found[0].document is None:
+        raise DocumentInvalid(found[0].problems, hint=f"correct {found[0].path}, then run: drtool runbook lint")
+    return found[0].document

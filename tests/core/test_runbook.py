@@ -15,7 +15,9 @@ from drtool.core.model import Event
 from drtool.core.runbook import (
     ACTED,
     ACTING,
+    AMENDED,
     ANSWERED,
+    APPROVED,
     ASKED,
     BEGAN,
     DONE,
@@ -178,6 +180,29 @@ def test_exceptions_of_a_runbook_within_are_exceptions_of_the_whole() -> None:
     assert next_step((A,), book.events) == End(RunState.COMPLETED_WITH_EXCEPTIONS)
 
 
+def test_what_acted_well_can_be_looked_at_again_without_doing_it_again() -> None:
+    book = Book().add(BEGAN, step="a").add(ACTING, step="a").add(ACTED, step="a", good=True)
+    book.add(DONE, step="a", state="failed").add(ASKED, step="a").add(ANSWERED, step="a", choice="verify")
+    assert next_step((step("a", "destructive"),), book.events) == Verify("a")
+
+
+def test_what_is_no_longer_so_when_a_run_is_resumed_is_an_exception() -> None:
+    book = Book().done("a").add(RESUMED).add(RECHECKED, step="a", good=False)
+    assert next_step((A,), book.events) == End(RunState.COMPLETED_WITH_EXCEPTIONS)
+
+
+def test_to_go_on_alone_is_an_exception() -> None:
+    book = Book().add(ASKED, step="a").add(ANSWERED, step="a", choice="done", exceptions=True)
+    book.add(DONE, step="a", state="ok")
+    assert next_step((step("a", kind="approve"),), book.events) == End(RunState.COMPLETED_WITH_EXCEPTIONS)
+
+
+def test_a_change_takes_back_what_was_agreed_to() -> None:
+    book = Book().add(ASKED, step="a").add(APPROVED, step="a", person="ben").add(AMENDED, params={"x": 1})
+    now = progress(book.events)
+    assert (now.of("a").approvals, now.of("a").asked, now.started["params"]) == ((), None, {"x": 1})
+
+
 def test_abort_ends_the_run() -> None:
     book = Book().done("a", "failed").add(ASKED, step="a").add(ANSWERED, step="a", choice="abort", reason="no")
     assert next_step((A, B), book.events) == End(RunState.ABORTED)
@@ -188,6 +213,15 @@ def test_undo_takes_back_what_was_done_the_latest_first() -> None:
     book = Book().done("a").done("b").done("c", "failed").add(ASKED, step="c").add(ANSWERED, step="c", choice="undo")
     assert next_step(steps, book.events) == TakeBack("c")
     assert next_step(steps, book.add(DONE, step="c", state="undone").events) == TakeBack("a")
+    assert next_step(steps, book.add(DONE, step="a", state="undone").events) == End(RunState.ABORTED)
+
+
+def test_what_cannot_be_taken_back_is_left_and_what_was_cut_off_is_taken_back_again() -> None:
+    steps = (step("a", undoable=True), step("b", needs=("a",), undoable=True))
+    book = Book().done("a").done("b", "failed").add(ASKED, step="b").add(ANSWERED, step="b", choice="undo")
+    book.add(ACTING, step="b").add(RESUMED)
+    assert next_step(steps, book.events) == TakeBack("b")
+    assert next_step(steps, book.add(DONE, step="b", undo=True, reason="no").events) == TakeBack("a")
     assert next_step(steps, book.add(DONE, step="a", state="undone").events) == End(RunState.ABORTED)
 
 
@@ -277,6 +311,11 @@ def test_what_a_runbook_within_waited_for_was_waited_for_by_the_whole() -> None:
 def test_a_clock_that_was_set_does_not_lengthen_the_outage() -> None:
     book = Book().add(JUMPED, seconds=120).done("a", marks="service_restored")
     assert minutes(book)[0] == 3
+
+
+def test_a_clock_that_was_set_back_shortens_nothing() -> None:
+    book = Book().add(JUMPED, seconds=-3600).done("a", marks="service_restored")  # minutes 1 to 5
+    assert minutes(book)[0] == 65
 
 
 @pytest.mark.parametrize(

@@ -597,6 +597,106 @@ def test_a_drill_destroys_only_in_the_sandbox(desk: Desk) -> None:
     assert answer.document["mode"] == "drill"
 
 
+def test_a_drill_takes_a_step_that_says_nothing_for_one_that_is_run(desk: Desk) -> None:
+    step = desk.noting("a", "destructive")
+    del step["drill"]
+    desk.write(step)
+    desk.run("--drill", code=2)
+    desk.register["hosts"] = {"here": {}, "lab": {"sandbox": True}}  # one of this machine's names does not allow it
+    desk.write(step)
+    desk.run("--drill", code=2)
+    assert desk.done == []
+
+
+def test_a_drill_that_goes_on_destroys_no_more_than_one_that_begins(desk: Desk) -> None:
+    wait = {"id": "m", "title": "M", "kind": "manual", "checklist": ["x"], "drill": "run"}
+    desk.write(wait, desk.noting("a", "destructive", drill="simulate"))
+    desk.run("--drill", code=3)
+    desk.write(wait, desk.noting("a", "destructive", drill="run"))
+    desk.resume("--amend", "r", "--yes", code=2)
+    assert desk.done == []
+
+
+# What would go wrong in the middle
+
+
+@pytest.mark.parametrize(
+    "needs", [{"kill": ["agre"]}, {"agree": ["kill"], "kill": ["agree"]}], ids=["misspelt", "in a ring"]
+)
+def test_steps_that_need_what_is_not_there_are_refused_before_anything_begins(
+    desk: Desk, needs: dict[str, list[str]]
+) -> None:
+    steps = [desk.noting("kill", "destructive"), agree(desk)]
+    desk.write(*({**step, **({"needs": needs[step["id"]]} if step["id"] in needs else {})} for step in steps))
+    assert "cannot be run" in desk.run(code=2).error["message"]
+    assert desk.done == []
+
+
+def test_runbooks_that_run_one_another_are_refused(desk: Desk) -> None:
+    desk.write({"id": "x", "title": "X", "kind": "runbook", "runbook": "two"})
+    desk.write({"id": "x", "title": "X", "kind": "runbook", "runbook": "one"}, name="two")
+    assert "runs it again" in desk.run(code=2).error["message"]
+
+
+def test_a_check_that_cannot_tell_keeps_what_could_harm_from_being_done(desk: Desk) -> None:
+    check = {"probe": "file", "path": "/x", "target": "ghost"}
+    desk.write(desk.noting("a", "destructive", check=check), desk.noting("b"))
+    answer = desk.run(code=3)
+    assert desk.done == [] and "cannot tell" in answer.document["steps"][0]["reason"]
+
+
+def test_what_outlived_a_killed_drtool_is_ended_before_the_step_is_done_again(desk: Desk) -> None:
+    go, log = desk.shop.folder / "go", desk.log
+    first = f'sh -c "sleep 600; echo late >> {log}" & echo begun >> {log}; wait'
+    script = f"if test -e {go}; then echo again >> {log}; else {first}; fi"
+    desk.write(desk.noting("a", argv=["sh", "-c", script], timeout="20m"))
+    running = desk.shop.start("runbook", "run", "one")
+    assert eventually(lambda: desk.done == ["begun"])
+    running.process.kill()
+    running.process.wait()
+    go.touch()
+    answer = desk.resume(code=0)
+    assert "was still at work" in answer.err
+    assert desk.done == ["begun", "again"]
+
+
+def test_evidence_that_is_kept_again_does_not_write_over_what_was_kept(desk: Desk) -> None:
+    desk.write({"id": "e", "title": "E", "kind": "evidence", "collect": {"when": ["date", "+%N"], "no": ["false"]}})
+    desk.run(code=3)
+    before = (desk.runs / desk.newest / "kept" / "e.when").read_bytes()
+    desk.resume("--choose", "e=retry", code=3)
+    kept = desk.runs / desk.newest / "kept"
+    assert (kept / "e.when").read_bytes() == before != (kept / "e.when.2").read_bytes()
+
+
+def test_a_secret_that_a_program_prints_is_kept_nowhere(desk: Desk) -> None:
+    (desk.shop.folder / "key").write_text("canary-7f3a\n")
+    (desk.shop.folder / "key").chmod(0o600)
+    step = desk.noting("a", argv=["sh", "-c", "cat $KEY; cat $KEY >&2; exit 1"], secrets={"KEY": "key"})
+    desk.write(step, params={"key": {"type": "secret", "secret": {"file": str(desk.shop.folder / "key")}}})
+    answer = desk.run(code=3)
+    kept = [path.read_text() for path in (desk.runs / desk.newest).rglob("*") if path.is_file()]
+    assert "[secret]" in str(kept) and "canary" not in str([*kept, answer.out, answer.err])
+    assert "is a secret" in desk.run("--param", "key=typed", code=2).error["message"]
+
+
+def test_a_journal_whose_end_was_cut_off_is_known_by_the_evidence(desk: Desk) -> None:
+    desk.write(desk.noting("a"))
+    desk.run(code=0)
+    path = desk.runs / desk.newest / "journal"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert "was cut" in desk.resume(code=1).error["message"]
+    assert desk.done == ["a"]
+
+
+def test_runs_that_have_not_ended_are_listed_with_what_they_wait_for(desk: Desk) -> None:
+    desk.write(desk.noting("a", argv=["false"]))
+    desk.run(code=3)
+    assert desk.shop.run("runbook", "list", code=0).document["runs"] == [
+        {"run": desk.newest, "runbook": "one", "state": "paused_failed"}
+    ]
+
+
 # Runbooks within runbooks, and drtool's own flows
 
 
@@ -756,3 +856,11 @@ def folder_of(tmp_path: Path) -> Path:
     folder = tmp_path / "ssh"
     folder.mkdir()
     return folder
+
+
+def test_a_wrong_word_said_beforehand_ends_the_command_and_not_the_run(desk: Desk) -> None:
+    desk.write({"id": "inner", "title": "I", "kind": "runbook", "runbook": "two"})
+    desk.write(desk.noting("a", argv=["false"]), name="two")
+    desk.run(code=3)
+    assert "one of" in desk.resume("--choose", "a=retri", code=2).error["hint"]
+    assert desk.resume("--choose", "a=skip", "--reason", "r", code=3).document["steps"][0]["state"] == "ok"
