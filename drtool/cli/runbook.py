@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from drtool.core.model import Event
 from drtool.core.runbook import RunState, RunView, progress
 from drtool.documents.loader import Procedure
 from drtool.documents.restart_concept import RestartConcept
-from drtool.documents.runbook import ApproveStep, Runbook
+from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook
 from drtool.errors import DocumentInvalid, Interrupted, UsageError
 from drtool.flows.agree import approver, operators_of
 from drtool.flows.execute import Beginning, resume, start
@@ -127,11 +128,10 @@ def show(settings: Settings, name: str) -> int:
 
 
 def _view(settings: Settings, run: str) -> RunView:
-    estate = open_estate(settings)
-    so_far = progress(journals_of(settings, estate).read(run))
-    document = document_named(read_procedures(estate), so_far.started["runbook"])
-    book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
-    return view_of(book, run, so_far, so_far.paused or RunState.RUNNING, datetime.now(UTC))
+    so_far = progress(journals_of(settings, open_estate(settings)).read(run))
+    if not so_far.started:
+        raise UsageError(f"run {run} never began", hint="drtool runbook list")
+    return view_of(run, so_far, so_far.paused or RunState.RUNNING, datetime.now(UTC))
 
 
 @command("drtool runbook lint")
@@ -142,7 +142,11 @@ def lint(settings: Settings, names: tuple[str, ...]) -> int:
     Ends with 20 where something is wrong, with 0 where there are only warnings.
     """
     estate = open_estate(settings)
-    found = find_problems(read_procedures(estate), read_register(estate), estate, date.today())
+    procedures = read_procedures(estate)
+    for name in names:
+        if all(one.id != name for one in procedures):
+            raise UsageError(f"there is no runbook {name}", hint="drtool runbook list; a file: drtool validate FILE")
+    found = find_problems(procedures, read_register(estate), estate, date.today())
     chosen = [one for one in found if not names or one.procedure in names]
     rows = [
         {"runbook": one.procedure, "where": one.where, "message": one.message, "severity": one.severity}
@@ -207,11 +211,15 @@ def carry_out(
     """Start a run, show it, and return the exit code."""
     with open_recovery(settings, _said(asked), mode="drill" if asked["drill"] else "real") as recovery:
         book = choose(recovery)
+        refuse_unknown_words(book, recovery, _said(asked))
         params = resolve(book, given, recovery.register, recovery.estate)
         beginning = Beginning(outage=_when(asked["outage"]), detected=_when(asked["detected"]))
         if beginning.outage and beginning.detected and beginning.detected < beginning.outage:
             raise UsageError("what is noticed has begun before", hint="correct --outage or --detected")
         with recovery.journals.begin(_new_run()) as journal:
+            for other in _unfinished(journals_of(settings, recovery.estate)):
+                if other["runbook"] == book.runbook:
+                    recovery.console.tell(f"another run of it has not ended: drtool runbook resume {other['run']}")
             recovery.console.tell(f"run {journal.run}; if it is cut off: drtool runbook resume {journal.run}")
             with _going_on(journal.run):
                 view = start(book, params, journal, recovery, beginning, parallel=_parallel(book, recovery))
@@ -254,6 +262,7 @@ def resume_run(settings: Settings, name: str, amend: str, **asked: Any) -> int:
             raise UsageError(f"run {name} is part of another", hint=f"drtool runbook resume {started['part_of']}")
         book = _chosen(recovery, started["runbook"])
         with_mode = recovery.in_mode(started["mode"])
+        refuse_unknown_words(book, recovery, _said(asked))
         with _going_on(name):
             view = resume(book, journal, with_mode, amend=amend, parallel=_parallel(book, recovery))
     return _answered(settings, view)
@@ -304,6 +313,18 @@ def print_them(settings: Settings, names: tuple[str, ...], output: Path) -> int:
         lambda words: words.say("\n".join(f"written: {path}" for path in written)),
     )
     return 0
+
+
+def refuse_unknown_words(book: Runbook, recovery: Recovery, said: Said) -> None:
+    """Raises ``UsageError`` for an answer to what no runbook asks: who misspells a word believes that it was heard."""
+    others = [one.document for one in recovery.procedures if isinstance(one.document, Runbook)]
+    steps = [step for one in (book, *others) for step in one.steps]
+    questions = {key for step in steps if isinstance(step, ManualStep | DecideStep) for key in step.ask}
+    for word, known in ((said.answers, questions), (said.choices, {step.id for step in steps})):
+        for name in word:
+            if name not in known:
+                near = f"; did you mean {found[0]}?" if (found := get_close_matches(name, known, n=1)) else ""
+                raise UsageError(f"nothing asks for {name}{near}", hint=f"drtool runbook plan {book.runbook}")
 
 
 def _operators(journals: FileJournals, journal: tuple[Event, ...]) -> frozenset[str]:

@@ -373,7 +373,7 @@ class RunView:
     title: str
     mode: str
     state: RunState
-    steps: tuple[tuple[Step, str, StepProgress], ...]  # with its title
+    steps: tuple[tuple[str, str, StepProgress], ...]  # its id, and its title
     clocks: Mapping[str, datetime]
     rto: timedelta
     measured: Measured
@@ -393,6 +393,7 @@ def jumped(before: Event, at: datetime, boot: str, running: float) -> float:
 _NOTICED = 60.0
 
 
+_SHOWN = ("params", "title", "rto", "steps", "duties")  # what an amendment tells anew
 _PAUSE = ""  # under which name a paused run is waited for
 
 
@@ -461,7 +462,8 @@ class _Fold:
 
     def _amend(self, event: Event) -> None:
         """Agreement was to the text as it was."""
-        self._started = {**self._started, "params": event.body.get("params", self._started.get("params", {}))}
+        told = {key: event.body[key] for key in _SHOWN if key in event.body}
+        self._started = {**self._started, **told}
         for name, step in self._steps.items():
             if step.asked:
                 self._steps[name] = replace(step, asked=None, approvals=())

@@ -59,15 +59,15 @@ from drtool.core.runbook import (
 )
 from drtool.documents.durations import format_duration
 from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook, RunbookStep, Step
-from drtool.errors import DrtoolError, UsageError
+from drtool.errors import DrtoolError, NoSuchAnswer, UsageError
 from drtool.flows.agree import approver, operators_of
 from drtool.flows.observe import fitting, observe, observe_all
 from drtool.flows.order import alternatives, ordered
 from drtool.flows.parameters import Params, resolve
-from drtool.flows.perform import Acted, Scene, mark_of, perform, told, whom
+from drtool.flows.perform import Acted, Scene, holds_of, mark_of, perform, told, whom
 from drtool.flows.recovery import Recovery
 from drtool.flows.refuse import in_sandbox, refuse_in_drill, refuse_unsound
-from drtool.flows.view import view_of
+from drtool.flows.view import shown_of, view_of
 
 GOOD_ENDS = frozenset({RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS})
 LOOKS = 0.5  # seconds between two looks at whether somebody agreed, or is to be told
@@ -107,6 +107,7 @@ def start(
         "runbook": runbook.runbook, "revision": runbook.revision, "digest": runbook.digest, "mode": recovery.mode,
         "params": dict(params.values), "operator": outside.operator, "host": socket.gethostname(),
         "drtool": __version__, "clocks": beginning.clocks(), "part_of": beginning.part_of,
+        **shown_of(runbook, params.values),
     }  # fmt: skip
     journal.append(STARTED, started)
     outside.evidence.append(journal.run, "runbook.started", {key: started[key] for key in _IN_EVIDENCE})
@@ -133,7 +134,7 @@ def resume(
     so_far = progress(journal.events())
     _compare_with_evidence(so_far, journal, recovery)
     if so_far.ended:
-        return view_of(runbook, journal.run, so_far, so_far.ended, recovery.outside.clock.now())
+        return view_of(journal.run, so_far, so_far.ended, recovery.outside.clock.now())
     pinned = next((event.body["digest"] for event in reversed(journal.events()) if event.kind == AMENDED),
                   so_far.started["digest"])  # fmt: skip
     if runbook.digest != pinned:
@@ -192,8 +193,13 @@ def _amend(runbook: Runbook, journal: Journal, recovery: Recovery, reason: str) 
     journal.append(
         AMENDED,
         {"digest": runbook.digest, "reason": reason, "operator": recovery.outside.operator,
-         "params": dict(params.values)},
+         "params": dict(params.values), **shown_of(runbook, params.values)},
     )  # fmt: skip
+    for name, step in so_far.steps.items():
+        if step.approvals:
+            recovery.console.tell(
+                f"what {', '.join(step.approvals)} agreed to at {name} was another text; it is asked for again"
+            )
 
 
 class Execution:
@@ -234,7 +240,7 @@ class Execution:
         with self._watched():
             try:
                 state = self._one_by_one() if self._parallel == 1 else self._side_by_side()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, NoSuchAnswer):
                 self._pause(RunState.PAUSED_OPERATOR)
                 raise
         view = self.view(state)
@@ -318,7 +324,8 @@ class Execution:
     def _begin(self, step: Step) -> RunState | None:
         self._journal.append(BEGAN, {"step": step.id})
         if self._recovery.mode == "drill" and step.drill in ("simulate", "skip"):
-            self._done(step.id, StepState.SKIPPED, "a drill leaves it out")
+            how = "simulated in this drill: it was not done" if step.drill == "simulate" else "a drill leaves it out"
+            self._done(step.id, StepState.SKIPPED, how)
             return None
         if step.check:
             seen = observe(step.check, self._values, self._recovery)
@@ -556,7 +563,7 @@ class Execution:
 
     def view(self, state: RunState) -> RunView:
         """How it stands now."""
-        return view_of(self._runbook, self._journal.run, self._so_far(), state, self._clock.now())
+        return view_of(self._journal.run, self._so_far(), state, self._clock.now())
 
     def happened(self, event: str) -> None:
         """Something happened in a run that is part of this one: a legal clock runs for the whole."""
@@ -578,7 +585,7 @@ class Execution:
         so_far = progress(journals.read(before)) if last else None
         if so_far and so_far.ended and last > self._so_far().of(step.id).retries:
             # the crash came after its end: unless somebody said so since, nothing of it is done again
-            return _as_act(view_of(runbook, before, so_far, so_far.ended, self._clock.now()))
+            return _as_act(view_of(before, so_far, so_far.ended, self._clock.now()))
         if so_far and not so_far.ended:
             with journals.carry_on(before) as journal:
                 if so_far.started:
@@ -609,6 +616,11 @@ class Execution:
     def _end(self, state: RunState) -> RunState:
         self._journal.append(ENDED, {"state": state})
         tell_of_the_end(self._journal, self._recovery)
+        if state not in GOOD_ENDS:
+            for hold in holds_of(self._journal.run, self._recovery):
+                self._tell(
+                    f"hold {hold.id} is still set, and freezes removal; to release it: drtool hold release {hold.id}"
+                )
         return state
 
     def _pause(self, state: RunState) -> RunState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 from drtool.core.plan import Task
 from drtool.core.problem import Problem, Severity
@@ -18,6 +19,8 @@ from drtool.documents.runbook import Runbook, RunbookStep
 from drtool.flows.lint_concept import concept_flaws
 from drtool.flows.lint_released import Around, Flaw, error, released_flaws
 from drtool.flows.lint_runbook import runbook_flaws
+
+PLACEHOLDERS = ("BITTE EINTRAGEN",)  # what the shipped templates say where something is to be filled in
 
 _PLACE = re.compile(r"(?P<place>\d+:\d+: \S+): (?P<message>.*)", re.DOTALL)
 _SPOT = re.compile(r":(\d+):(\d+): ")
@@ -37,11 +40,24 @@ def lint(
         broken=frozenset(one.id for one in procedures if one.document is None),
         calls=calls,
     )
-    return tuple(
+    found = (
         problem
         for index, one in enumerate(procedures)
-        for problem in (*_unreadable(one), *_found(one, procedures[:index], around))
+        for problem in (*_unreadable(one), *_found(one, procedures[:index], around), *_to_fill_in(one.id, one.path))
     )
+    in_register = _to_fill_in("register", estate.register_file) if estate and estate.register_file else ()
+    return (*found, *in_register)
+
+
+def _to_fill_in(name: str, path: Path) -> Iterator[Problem]:
+    """What a template leaves to be filled in, comments among it: told once for each file."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    left = [number for number, line in enumerate(lines, 1) if any(word in line for word in PLACEHOLDERS)]
+    if left:
+        column = min(lines[left[0] - 1].find(word) + 1 for word in PLACEHOLDERS if word in lines[left[0] - 1])
+        where = f"{path}:{left[0]}:{column}: document"
+        message = f"{len(left)} lines still say {PLACEHOLDERS[0]}; fill them in and take the words out"
+        yield Problem(procedure=name, where=where, message=message, severity=Severity.WARNING)
 
 
 def _called(runbook: Runbook) -> tuple[str, ...]:

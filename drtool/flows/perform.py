@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from drtool.core.model import LoadRequest, Outcome, RestoreOutcome, RestoreRequest
+from drtool.core.model import Hold, LoadRequest, Outcome, RestoreOutcome, RestoreRequest
 from drtool.core.observation import ProgramEnd
 from drtool.core.ports import Journal
 from drtool.core.runbook import Answer, RunState
@@ -282,6 +282,8 @@ def _restore(step: RestoreStep, scene: Scene) -> Acted:
     asked = _Asked(step, scene)
     with scene.recovery.own:
         done = asked.load() if asked.database else asked.restore()
+    if done.undo:
+        scene.recovery.console.tell(f"what was there before is saved; to go back to it: {done.undo}")
     good = done.outcome is Outcome.DONE and done.verified
     facts = {"snapshot": done.snapshot.id, "source": done.source, "files": done.files, "bytes": done.bytes,
              "safety": done.safety, "run": done.run}  # fmt: skip
@@ -344,12 +346,12 @@ def _backup(step: BackupStep, scene: Scene) -> Acted:
 
 def _hold(step: HoldStep, scene: Scene) -> Acted:
     """A hold that this run has set already is not set again."""
-    outside, mark = scene.recovery.outside, f"runbook run {scene.journal.run}"
+    outside, mark = scene.recovery.outside, _BY.format(run=scene.journal.run)
     with scene.recovery.own:
-        ours = [hold for hold in list_holds(outside) if hold.reason.startswith(mark)]
+        ours = holds_of(scene.journal.run, scene.recovery)
         if step.action == "release":
             for hold in ours:
-                release_hold(outside, hold.id, reason=f"{mark} is over")
+                release_hold(outside, hold.id, reason=f"{mark} it is over")
             return Acted(good=True, facts={"released": [hold.id for hold in ours]})
         repository = scene.fill(step.repository or "")
         hold = next((hold for hold in ours if hold.repository == repository), None) or set_hold(
@@ -357,9 +359,17 @@ def _hold(step: HoldStep, scene: Scene) -> Acted:
             outside,
             repository=repository,
             snapshot="",
-            reason=f"{mark}: {scene.fill(step.reason or step.title)}",
+            reason=f"{mark} {scene.fill(step.reason or step.title)}",
         )
     return Acted(good=True, facts={"hold": hold.id})
+
+
+def holds_of(run: str, recovery: Recovery) -> tuple[Hold, ...]:
+    """The holds that a run has set."""
+    return tuple(one for one in list_holds(recovery.outside) if one.reason.startswith(_BY.format(run=run)))
+
+
+_BY = "runbook run {run}:"
 
 
 def _evidence(step: EvidenceStep, scene: Scene) -> Acted:

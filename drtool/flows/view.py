@@ -1,31 +1,43 @@
-"""A run as it is shown: from its runbook and its journal."""
+"""A run as it is shown: from its journal alone, which tells what was done when the runbook is another, or gone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from drtool.core.placeholders import filled
 from drtool.core.runbook import Duty, Progress, RunState, RunView, due, measure
 from drtool.documents.runbook import Answer, Runbook
-from drtool.flows.order import ordered
 from drtool.flows.parameters import spoken
 
 
-def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: datetime) -> RunView:
-    """A run as it is shown."""
-    duties = [Duty(id=one.id, after=one.deadline, start=one.start, text=one.duty) for one in runbook.clocks]
-    values = {**so_far.started.get("params", {}), "run": run, "runbook": runbook.runbook}
-    titles = {step.id: _title(step.title, values) for step in runbook.steps}
+def shown_of(runbook: Runbook, values: Mapping[str, Answer]) -> Mapping[str, Any]:
+    """What the journal keeps of a runbook, so that the run can be shown without it."""
+    return {
+        "title": _filled(runbook.title, values),
+        "rto": runbook.objectives.rto.total_seconds(),
+        "steps": [[step.id, _filled(step.title, values)] for step in runbook.steps],
+        "duties": [[one.id, one.deadline.total_seconds(), one.start, one.duty] for one in runbook.clocks],
+    }
+
+
+def view_of(run: str, so_far: Progress, state: RunState, now: datetime) -> RunView:
+    """A run as it is shown; of a run that never began there is nothing."""
+    kept = so_far.started
+    duties = [
+        Duty(id=name, after=timedelta(seconds=after), start=start, text=text)
+        for name, after, start, text in kept["duties"]
+    ]
     return RunView(
         run=run,
-        runbook=runbook.runbook,
-        title=runbook.title,
-        mode=so_far.started.get("mode", "real"),
+        runbook=kept["runbook"],
+        title=kept["title"],
+        mode=kept["mode"],
         state=so_far.ended or state,
-        steps=tuple((step, titles[step.id], so_far.of(step.id)) for step in ordered(runbook)),
+        steps=tuple((name, title, so_far.of(name)) for name, title in kept["steps"]),
         clocks=so_far.clocks,
-        rto=runbook.objectives.rto,
+        rto=timedelta(seconds=kept["rto"]),
         measured=measure(so_far, now),
         duties=due(duties, so_far),
         at=now,
@@ -33,5 +45,5 @@ def view_of(runbook: Runbook, run: str, so_far: Progress, state: RunState, now: 
     )
 
 
-def _title(text: str, values: Mapping[str, Answer]) -> str:
+def _filled(text: str, values: Mapping[str, Answer]) -> str:
     return filled(text, lambda name: spoken(values[name]) if name in values else name)

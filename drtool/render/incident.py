@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from drtool.core.runbook import RunState, RunView, Step, StepProgress, StepState
+from drtool.core.runbook import RunState, RunView, StepProgress, StepState
 from drtool.render.show import printable
 
 OUTPUT_LINES = 8
@@ -25,6 +25,7 @@ SIGNS = {
     StepState.TIMED_OUT: ("✘", "bold red"), StepState.SKIPPED: ("–", "yellow"), StepState.UNDONE: ("↶", "yellow"),
     StepState.IN_DOUBT: ("?", "bold yellow"), StepState.NOT_REACHED: ("·", "dim"),
 }  # fmt: skip
+ENDED = (RunState.COMPLETED, RunState.COMPLETED_WITH_EXCEPTIONS, RunState.FAILED, RunState.ABORTED)
 GOOD_STATES = (RunState.COMPLETED,)
 
 
@@ -33,8 +34,12 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", " ")
 
 
-def told_state(progress: StepProgress) -> str:
-    """A step's state in a word or two."""
+def told_state(progress: StepProgress, *, over: bool = False) -> str:
+    """A step's state in a word or two; ``over``: its run has ended."""
+    if over and not progress.ended:
+        return "not done"
+    if progress.state is StepState.UNVERIFIED:
+        return "being verified"
     if progress.asked:
         return "waits for you"
     if progress.began and not progress.ended and progress.state in (StepState.PENDING, StepState.RUNNING):
@@ -54,6 +59,8 @@ def clock_lines(view: RunView) -> list[tuple[str, str]]:
                 "green" if kept else "bold red",
             )
         )
+    elif view.state in ENDED:
+        lines.append((f"nothing shows that the service is back; objective {spell(view.rto)}", ""))
     else:
         left = view.rto - (view.at - began)
         over = left < timedelta()
@@ -151,11 +158,11 @@ class PlainRun:
 
     def show(self, view: RunView) -> None:
         with self._lock:
-            for step, title, progress in view.steps:
+            for name, title, progress in view.steps:
                 state = told_state(progress)
-                if self._known.setdefault(f"{view.run} {step.id}", "pending") != state:
-                    self._known[f"{view.run} {step.id}"] = state
-                    self._say(f"{view.runbook}: {step.id}: {state} ({one_line(title)})")
+                if self._known.setdefault(f"{view.run} {name}", "pending") != state:
+                    self._known[f"{view.run} {name}"] = state
+                    self._say(f"{view.runbook}: {name}: {state} ({one_line(title)})")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -172,7 +179,8 @@ def show_run(view: RunView) -> None:
     """How a run stands, or ended."""
     console = Console(highlight=False)
     colour = "green" if view.state in GOOD_STATES else "yellow" if "exceptions" in view.state else "red"
-    console.print(Text(one_line(view.title), style="bold"))
+    drill = "" if view.mode == "real" else f"{view.mode.upper()}: "
+    console.print(Text(f"{drill}{one_line(view.title)}", style="bold"))
     console.print(Text.assemble("run ", view.run, ": ", (view.state.replace("_", " "), colour)))
     console.print(_steps(view))
     for line, style in clock_lines(view):
@@ -181,17 +189,18 @@ def show_run(view: RunView) -> None:
 
 def _steps(view: RunView) -> Table:
     table = Table.grid(padding=(0, 1))
-    for step, title, progress in view.steps:
-        sign, style = _sign(progress)
+    over = view.state in ENDED
+    for name, title, progress in view.steps:
+        sign, style = _sign(progress, over=over)
         table.add_row(
-            Text(sign, style=style), Text(step.id, style=style), Text(one_line(title)),
-            Text(told_state(progress), style=style), Text(_took(progress, view.at)), Text(_marked(step, progress)),
+            Text(sign, style=style), Text(name, style=style), Text(one_line(title)),
+            Text(told_state(progress, over=over), style=style), Text(_took(progress, view.at)), Text(_marked(progress)),
         )  # fmt: skip
     return table
 
 
-def _sign(progress: StepProgress) -> tuple[str, str]:
-    if told_state(progress) in ("running", "waits for you"):
+def _sign(progress: StepProgress, *, over: bool) -> tuple[str, str]:
+    if told_state(progress, over=over) in ("running", "waits for you"):
         return "▶", "bold cyan"
     return SIGNS.get(progress.state, (" ", ""))
 
@@ -202,7 +211,7 @@ def _took(progress: StepProgress, now: datetime) -> str:
     return spell((progress.ended or now) - progress.began)
 
 
-def _marked(step: Step, progress: StepProgress) -> str:
+def _marked(progress: StepProgress) -> str:
     return (
         one_line(progress.reason)[:80]
         if progress.state in (StepState.FAILED, StepState.TIMED_OUT, StepState.SKIPPED)

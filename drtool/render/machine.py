@@ -215,7 +215,7 @@ def run_document(view: RunView) -> Document:
         "state": view.state,
         "steps": [
             {
-                "id": step.id,
+                "id": name,
                 "title": title,
                 "state": progress.state,
                 "started": stamp(progress.began) if progress.began else None,
@@ -223,7 +223,7 @@ def run_document(view: RunView) -> Document:
                 "attempts": progress.attempts,
                 **({"reason": progress.reason} if progress.reason else {}),
             }
-            for step, title, progress in view.steps
+            for name, title, progress in view.steps
         ],
         "clocks": {name: stamp(at) for name, at in view.clocks.items()},
         "duties": [{"duty": duty.text, "until": stamp(until)} for duty, until in view.duties],

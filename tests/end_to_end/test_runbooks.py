@@ -864,3 +864,36 @@ def test_a_wrong_word_said_beforehand_ends_the_command_and_not_the_run(desk: Des
     desk.run(code=3)
     assert "one of" in desk.resume("--choose", "a=retri", code=2).error["hint"]
     assert desk.resume("--choose", "a=skip", "--reason", "r", code=3).document["steps"][0]["state"] == "ok"
+
+
+def test_a_word_for_what_nobody_asks_is_refused_before_anything_begins(desk: Desk) -> None:
+    desk.write(desk.noting("slow", argv=["false"]))
+    assert "did you mean slow?" in desk.run("--choose", "slwo=retry", code=2).error["message"]
+    assert not desk.runs.exists()
+    desk.run(code=3)
+    desk.resume("--choose", "slwo=abort", "--reason", "r", code=2)
+    assert desk.shop.run("runbook", "show", desk.newest).document["state"] == "paused_failed"
+
+
+def test_what_was_done_is_shown_whatever_became_of_the_runbook(desk: Desk) -> None:
+    path = desk.write(desk.noting("a"), desk.noting("b"))
+    desk.run(code=0)
+    desk.write(desk.noting("a", title="Something else"))
+    shown = desk.shop.run("runbook", "show", desk.newest, code=0).document["steps"]
+    assert [(step["id"], step["title"]) for step in shown] == [("a", "Note a"), ("b", "Note b")]
+    path.unlink()
+    desk.shop.run("runbook", "show", desk.newest, code=0)
+
+
+def test_a_run_that_was_aborted_names_the_hold_that_it_leaves(desk: Desk) -> None:
+    desk.shop.init()
+    desk.write({"id": "h", "title": "H", "kind": "hold", "drill": "run"}, desk.noting("a", argv=["false"]))
+    desk.run(code=3)
+    assert "drtool hold release" in desk.resume("--choose", "a=abort", "--reason", "r", code=1).err
+
+
+def test_lint_names_what_is_not_there_and_what_is_still_to_be_filled_in(desk: Desk) -> None:
+    desk.write(desk.noting("a", title="BITTE EINTRAGEN"))
+    desk.shop.run("runbook", "lint", "nosuch", code=2)
+    problems = desk.shop.run("runbook", "lint", "one").document["problems"]
+    assert any("BITTE EINTRAGEN" in problem["message"] for problem in problems)
