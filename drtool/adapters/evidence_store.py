@@ -18,6 +18,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
 from drtool.core.evidence import ChainVerdict, canonical, link, stamp, verify
 from drtool.core.model import ClockSeen, Event, LockMode, Pruning, Reading, Snapshot, UploadVerification, Verified
 from drtool.core.objects import ALTERED, EMPTY, Inventory
@@ -373,12 +375,23 @@ class EvidenceStore:
         with self._reporting(), self._lock:
             db = self._connection or self._open()
             try:
-                db.execute("BEGIN IMMEDIATE")
+                self._patiently(lambda: db.execute("BEGIN IMMEDIATE"))
                 yield db
                 db.execute("COMMIT")
             except BaseException:
                 _roll_back(db)
                 raise
+
+    def _patiently(self, act: Callable[[], object]) -> None:
+        """SQLite does not always wait for another process: where it fears a deadlock it gives up at once."""
+        for attempt in Retrying(
+            retry=retry_if_exception(_is_busy),
+            stop=stop_after_delay(self._patience),
+            wait=wait_fixed(0.05),
+            reraise=True,
+        ):
+            with attempt:
+                act()
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -398,14 +411,17 @@ class EvidenceStore:
         db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA synchronous = FULL")
-            db.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} COMMIT"
-            )  # at once: two that begin may not wait for one another
+            # at once: two that begin may not wait for one another
+            self._patiently(lambda: db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT"))
         except BaseException:
             db.close()
             raise
         self._connection = db
         return db
+
+
+def _is_busy(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 _FORGET_FACT = "DELETE FROM fact WHERE repository = ? AND copy = ? AND name = ?"
