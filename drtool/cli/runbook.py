@@ -23,7 +23,7 @@ from drtool.core.runbook import RunState, RunView, progress
 from drtool.documents.loader import Procedure
 from drtool.documents.restart_concept import RestartConcept
 from drtool.documents.runbook import ApproveStep, DecideStep, ManualStep, Runbook
-from drtool.errors import DocumentInvalid, Interrupted, UsageError
+from drtool.errors import DocumentInvalid, DrtoolError, Interrupted, UsageError
 from drtool.flows.agree import approver, operators_of
 from drtool.flows.execute import Beginning, resume, start
 from drtool.flows.intend import intend
@@ -93,13 +93,18 @@ def list_all(settings: Settings) -> int:
 
 
 def _unfinished(journals: FileJournals) -> list[dict[str, Any]]:
-    """The runs that have not ended, without those that are parts of others."""
-    found = {run: progress(journals.read(run)) for run in journals.runs() if "." not in run}
-    return [
-        {"run": run, "runbook": so_far.started["runbook"], "state": so_far.paused or RunState.RUNNING}
-        for run, so_far in found.items()
-        if so_far.started and not so_far.ended
-    ]
+    """The runs that have not ended, without those that are parts of others; one that was changed hinders no other."""
+    found = []
+    for run in (run for run in journals.runs() if "." not in run):
+        try:
+            so_far = progress(journals.read(run))
+        except DrtoolError:
+            found.append({"run": run, "runbook": None, "state": "changed"})
+            continue
+        if so_far.started and not so_far.ended:
+            state = so_far.paused or RunState.RUNNING
+            found.append({"run": run, "runbook": so_far.started["runbook"], "state": state})
+    return found
 
 
 def _row(one: Procedure, problems: list[str]) -> dict[str, Any]:
@@ -157,7 +162,7 @@ def lint(settings: Settings, names: tuple[str, ...]) -> int:
     return DocumentInvalid.code if bad else 0
 
 
-@command("drtool runbook plan nwb-07-database-broken --param snapshot=latest")
+@command("drtool runbook plan nwb-07-database --param snapshot=latest")
 @click.argument("name", metavar="RUNBOOK")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the runbook.")
 def plan(settings: Settings, name: str, params: tuple[str, ...]) -> int:
@@ -277,6 +282,8 @@ def approve(settings: Settings, name: str, step: str, reason: str) -> int:
     estate = open_estate(settings)
     journals = journals_of(settings, estate)
     journal = journals.read(name)
+    if not journal:
+        raise UsageError(f"run {name} never began", hint="drtool runbook list")
     document = document_named(read_procedures(estate), progress(journal).started["runbook"])
     book = as_runbook(document, estate.locale) if isinstance(document, RestartConcept) else document
     asking = next((one for one in book.steps if one.id == step and isinstance(one, ApproveStep)), None)

@@ -409,7 +409,7 @@ def show_runbooks(rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str,
         table.add_row(*(escape(str(cell or "")) for cell in cells))
     _console().print(table)
     for run in runs:
-        say(f"run {run['run']} of {run['runbook']}: {run['state'].replace('_', ' ')}; "
+        say(f"run {run['run']} of {run['runbook'] or 'an unknown runbook'}: {run['state'].replace('_', ' ')}; "
             f"drtool runbook show {run['run']}, or resume")  # fmt: skip
 
 

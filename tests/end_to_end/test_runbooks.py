@@ -897,3 +897,13 @@ def test_lint_names_what_is_not_there_and_what_is_still_to_be_filled_in(desk: De
     desk.shop.run("runbook", "lint", "nosuch", code=2)
     problems = desk.shop.run("runbook", "lint", "one").document["problems"]
     assert any("BITTE EINTRAGEN" in problem["message"] for problem in problems)
+
+
+def test_an_old_journal_that_was_changed_does_not_hinder_a_new_run(desk: Desk) -> None:
+    desk.write(desk.noting("a"))
+    desk.run(code=0)
+    (desk.runs / desk.newest / "journal").write_text("{}\n")
+    (old,) = desk.shop.run("runbook", "list", code=0).document["runs"]
+    assert old["state"] == "changed"
+    desk.run(code=0)
+    assert desk.done == ["a", "a"]
