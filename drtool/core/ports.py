@@ -327,6 +327,71 @@ class DatabaseServer(Protocol):
         """The number of rows of each table, counted."""
 
 
+class ThrowAwayServer(Protocol):
+    """A database server of the drill's own: on a unix socket only, as an unprivileged user, gone with its context."""
+
+    server: DatabaseServer
+    socket: Path
+
+    def answer(self, database: str, query: str, limit: float) -> str | None:
+        """The first field that a query gives within so many seconds. Raises ``DatabaseFailed``."""
+
+    def execute(self, database: str, statement: str) -> None:
+        """Run one statement as the server's administrator. Raises ``DatabaseFailed``."""
+
+
+class Scratch(Protocol):
+    """Places in which drills restore. What a killed drill left there, files and servers, is swept by the next."""
+
+    def folder(self, drill: str) -> AbstractContextManager[Path]:
+        """A private folder with a short path, marked as this process's, gone at the end, with every server below it."""
+
+    def sweep(self) -> tuple[str, ...]:
+        """End and remove what drills left behind whose process is gone; which drills."""
+
+    def left(self, drill: str) -> int:
+        """How much of a drill is still there: its folder counts as one, each of its processes as one."""
+
+    def room(self) -> tuple[int, int]:
+        """Bytes that are free in the place, and bytes of memory that are available."""
+
+    def database(self, kind: str, folder: Path, database: str) -> AbstractContextManager[ThrowAwayServer]:
+        """A server of a kind (``mariadb``, ``postgresql``), below a drill's folder, ready for that database's dump.
+
+        Raises ``ProgramMissing`` where it is not installed, ``DatabaseFailed`` where it does not start.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """What the application in isolation sees: ``restored`` in the place of ``original``, a file or a folder."""
+
+    original: Path
+    restored: Path
+
+
+class Isolated(Protocol):
+    """Programs that run in a network of their own, and see what was restored in the place of what is live."""
+
+    routes: int  # ways out of that network: 0 in a sound isolation
+
+    def observe(self, kind: str, what: Mapping[str, Any]) -> Observation:
+        """As ``Probes.observe``, from inside."""
+
+    def trouble(self) -> str:
+        """What a program that ended too soon said last; empty while all of them run."""
+
+
+class Isolation(Protocol):
+    def start(
+        self, programs: Sequence[Sequence[str]], *, user: str, overlays: Sequence[Overlay], folder: Path
+    ) -> AbstractContextManager[Isolated]:
+        """Start programs in isolation; they end with the context, or with this process.
+
+        Raises ``ProgramMissing`` where a program or the right to isolate is missing.
+        """
+
+
 class Evidence(Protocol):
     """The chained events, and the working memory that can be rebuilt from the copies.
 

@@ -16,6 +16,7 @@ from pydantic_core import InitErrorDetails
 
 from drtool.core.model import Immutability as Locks
 from drtool.core.model import LockMode
+from drtool.documents.drill import Drill, Drills
 from drtool.documents.fields import (
     AccountFile,
     Addresses,
@@ -297,6 +298,7 @@ class Dataset(Part):
     rpo: Annotated[Duration, Field(description="How much of the newest work may be lost: age of a snapshot")]
     rto: Annotated[Duration, Field(description="How long a restore may take")]
     retention: Annotated[Retention | None, Field(description="What prune keeps; without it everything is kept")] = None
+    drill: Annotated[Drill, Field(description="How its restore is rehearsed")] = Drill()
 
     @property
     def source(self) -> FileSource | DatabaseSource | SqliteSource | CommandSource:
@@ -333,6 +335,7 @@ class Estate(Part):
         FullPath | None, Field(alias="register", description="The register of providers and assets")
     ] = None
     notify: Annotated[Addresses, Field(description="Where to tell what went wrong")] = ()
+    drills: Annotated[Drills, Field(description="What holds for all drills")] = Drills()
 
     _path: Path = PrivateAttr(default=Path("drtool.yaml"))
     _policies_loaded: tuple[Policy, ...] = PrivateAttr(default=())
